@@ -1,0 +1,57 @@
+# Every target first makes sure that .venv exists and matches pyproject.toml and constraints.txt.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
+BENCHES   := $(sort $(wildcard tests/bench/*.py))
+
+# Two workers with one thread each use two cores without quarrelling over them.
+WORKERS ?= 2
+RUN     := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
+
+.PHONY: help book test lab check notebooks timings bench clean
+.DEFAULT_GOAL := help
+
+help:           ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,lab,test,dev]'
+	touch $@
+
+book: $(STAMP)  ## build the site
+	$(BIN)/python book/tools/vendor.py
+	rm -rf _build/html
+	$(BIN)/jupyter-book build . --toc book/_toc.yml --all -W -n --keep-going
+	@echo "The book: _build/html/index.html"
+
+test: $(STAMP)  ## run every test, then every notebook, and compare its stored outputs
+	$(RUN)
+ifneq ($(NOTEBOOKS),)
+	$(RUN) --nbval $(NOTEBOOKS) --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 120
+endif
+
+lab: $(STAMP)   ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab notebooks
+
+check: $(STAMP) ## the fast loop: style, types, unit tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(RUN) -m "not browser and not site and not slow"
+
+notebooks: $(STAMP) ## execute every notebook in place and store it in its normal form
+	$(BIN)/python book/tools/notebooks.py $(NOTEBOOKS)
+
+timings: $(STAMP) ## the same, and record the times and versions that the book shows
+	$(BIN)/python book/tools/notebooks.py --record $(NOTEBOOKS)
+
+bench: $(STAMP) ## run the benchmarks
+	@for bench in $(BENCHES); do echo "== $$bench"; OMP_NUM_THREADS=1 $(BIN)/python $$bench || exit 1; done
+
+clean:          ## remove what was built; .venv stays
+	rm -rf _build book/_static/vendor .pytest_cache .ruff_cache .hypothesis build dist compresslab.egg-info
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

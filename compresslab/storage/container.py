@@ -1,0 +1,215 @@
+"""Save a model as one small file, and load it without trusting the file.
+
+Loading never runs code from a file and never believes a number in it: sizes are held against the file
+and a limit before anything is allocated, names and shapes against the network they are for.
+"""
+
+import io
+import os
+import secrets
+import stat
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import BinaryIO
+
+from torch import nn
+
+from compresslab.errors import CompressionError, FormatError
+from compresslab.models import build, builder_of
+from compresslab.storage.header import HEADER_COST, LARGEST_HEADER, MAGIC, PRELUDE, VERSION, Header
+from compresslab.storage.payload import entry_of, from_stream, to_bytes
+from compresslab.storage.slots import check_fit, fill, tensors_of
+from compresslab.storage.strict import refusing
+
+MAX_BYTES = 256_000_000
+PARTS = ("header", "codes", "scales", "indices", "biases", "weights")
+
+
+def save(model: nn.Module, path: str | Path) -> None:
+    """Write a model to one file, whole or not at all.
+
+    The bytes go to a temporary file beside the target, which takes its place in one step: a save that
+    is killed leaves the old file as it was.
+
+    Args:
+        model: one of the book's networks, cut or quantized too, or any other module.
+        path: the file; the ending is by custom ``.clab``.
+
+    Raises:
+        CompressionError: the model holds something that no file can hold; nothing was written.
+        OSError: the folder is missing, the disk is full, or the like; the old file is untouched.
+
+    Chapter: 02.
+    """
+    data, _ = encode(model)
+    target = Path(os.path.realpath(path))  # through a link, as open() would
+    if target.exists() and not target.is_file():
+        raise CompressionError(f"{path} is not a file; give a path that is free or a file to replace.")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"The folder {target.parent} does not exist; make it first.")
+    _write(target, data)
+
+
+def load(path: str | Path, into: nn.Module | None = None, max_bytes: int = MAX_BYTES) -> nn.Module:
+    """Read a model from a file, which may come from a stranger.
+
+    Args:
+        path: a file that ``save`` wrote.
+        into: a float module with the names and shapes of the file's tensors. It is filled and returned;
+            if anything is wrong it stays as it was. Leave it out for the book's own networks.
+        max_bytes: what the file may make this call allocate, a megabyte of working space aside.
+
+    Returns:
+        The model in evaluation mode, on the devices of ``into`` or the CPU. Its answers are those of
+        the saved model, bit for bit.
+
+    Raises:
+        FormatError: the file is damaged, not one of ours, or would need more than ``max_bytes``.
+        CompressionError: the file is good but does not fit ``into``.
+        FileNotFoundError: there is no such file.
+
+    Chapter: 02.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would wait for ever
+        raise FormatError(f"{path} is not a file.")
+    with open(path, "rb") as stream:
+        return _load(stream, os.fstat(stream.fileno()).st_size, into, max_bytes)
+
+
+def encode(model: nn.Module) -> tuple[bytes, Mapping[str, int]]:
+    """Write a model as the bytes of a file, and count them by part.
+
+    Returns:
+        The bytes, and how many of them are header, codes, scales (and codebooks), indices, biases and
+        other weights in floats; the parts add up to the whole.
+
+    Raises:
+        CompressionError: the model holds something that no file can hold.
+
+    >>> from compresslab import models
+    >>> data, parts = encode(models.article())
+    >>> parts["weights"] + parts["biases"], sum(parts.values()) == len(data)
+    (1334104, True)
+    """
+    tensors = tensors_of(model)
+    header = Header(builder_of(model), tuple(entry_of(name, value) for name, value in tensors.items()))
+    head = header.to_bytes()
+    _check_loadable(header, head)
+    payload = [piece for name, value in tensors.items() for piece in to_bytes(name, value)]
+    start = PRELUDE.pack(MAGIC, VERSION, len(head), 0)
+    start = PRELUDE.pack(MAGIC, VERSION, len(head), _checksum(start, [head, *payload]))
+    parts = Counter({"header": len(start) + len(head)})
+    for entry in header.entries:
+        parts.update(entry.bytes_by_part)
+    return b"".join([start, head, *payload]), MappingProxyType({part: parts[part] for part in PARTS})
+
+
+def decode(data: bytes, into: nn.Module | None = None, max_bytes: int = MAX_BYTES) -> nn.Module:
+    """Read a model from the bytes of a file; see ``load``."""
+    return _load(io.BytesIO(data), len(data), into, max_bytes)
+
+
+def _load(stream: BinaryIO, size: int, into: nn.Module | None, max_bytes: int) -> nn.Module:
+    header = _read_header(stream, size, max_bytes)
+    if into is None:
+        model = refusing(lambda: _build(header), "The network of the file cannot be built")
+        refusing(lambda: check_fit(header.entries, model), "The file does not fit its own network")
+    else:
+        model = into
+        check_fit(header.entries, model)
+    fill(model, {entry.name: from_stream(entry, stream) for entry in header.entries})
+    return model.eval()
+
+
+def _read_header(stream: BinaryIO, size: int, max_bytes: int) -> Header:
+    """Read up to the payload; after this the file's sizes are consistent and within the limit."""
+    _check_limit(size, max_bytes)
+    start = stream.read(PRELUDE.size)
+    if len(start) < PRELUDE.size or start[:4] != MAGIC:
+        raise FormatError(f"This is not a compresslab file: it starts with {start[:4]!r}, not {MAGIC!r}.")
+    _, version, length, checksum = PRELUDE.unpack(start)
+    if version != VERSION:
+        raise FormatError(
+            f"The file has version {version}, this package reads {VERSION}; update one of them."
+        )
+    if length > min(LARGEST_HEADER, size - PRELUDE.size):
+        raise FormatError(
+            f"The header should have {length} bytes; the file has {size}, the limit is {LARGEST_HEADER}."
+        )
+    _check_limit(HEADER_COST * length, max_bytes)
+    if _checksum(start, iter(lambda: stream.read(1 << 16), b"")) != checksum:
+        raise FormatError("The checksum is wrong: the file was cut short or changed. Fetch or save it again.")
+    stream.seek(PRELUDE.size)
+    header = Header.from_bytes(stream.read(length))
+    stored = sum(entry.bytes_in_file for entry in header.entries)
+    if stored != size - PRELUDE.size - length:
+        raise FormatError(
+            f"The header announces {stored} bytes of tensors, the file holds {size - PRELUDE.size - length}."
+        )
+    needed = sum(entry.bytes_in_memory for entry in header.entries)
+    packed = max((entry.bytes_by_part.get("codes", 0) for entry in header.entries), default=0)
+    _check_limit(HEADER_COST * length + needed + packed, max_bytes)
+    return header
+
+
+def _check_limit(needed: int, max_bytes: int) -> None:
+    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int):
+        raise CompressionError(f"max_bytes must be an integer number of bytes, found {max_bytes!r}.")
+    if needed > max_bytes:
+        raise FormatError(
+            f"The file needs {needed:,} bytes, more than the limit of {max_bytes:,}. "
+            "If you trust it, raise the limit: load(path, max_bytes=...)."
+        )
+
+
+def _checksum(start: bytes, rest: Iterable[bytes]) -> int:
+    """Compute the CRC-32 of all but itself, the last four bytes of the prelude."""
+    value = zlib.crc32(start[:-4])
+    for piece in rest:
+        value = zlib.crc32(piece, value)
+    return value
+
+
+def _build(header: Header) -> nn.Module:
+    """Build the network on torch's meta device: its names and shapes without its memory."""
+    if header.builder is None:
+        raise CompressionError(
+            "The file holds tensors of a module that is not one of the book's networks; "
+            "build that module and give it: load(path, into=module)."
+        )
+    return build(*header.builder, device="meta")
+
+
+def _check_loadable(header: Header, head: bytes) -> None:
+    """Refuse to save what could not be loaded."""
+    if len(head) > LARGEST_HEADER or Header.from_bytes(head) != header:
+        raise CompressionError(f"The header of {len(head)} bytes would not be read back as it was written.")
+    if header.builder is not None:
+        check_fit(header.entries, _build(header))
+
+
+def _write(target: Path, data: bytes) -> None:
+    temporary = target.with_name(f".{secrets.token_hex(8)}.clab.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())  # the bytes first, then the name that points to them
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    if not hasattr(os, "O_DIRECTORY"):  # Windows has no handle on a folder
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

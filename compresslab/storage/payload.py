@@ -1,0 +1,124 @@
+"""Write tensors as bytes and read them back, each value checked on its way in and out."""
+
+import sys
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from compresslab.errors import CompressionError, FormatError
+from compresslab.quantized import QuantizedTensor, Scheme
+from compresslab.storage.bits import pack, packed_size, unpack
+from compresslab.storage.header import LAYOUTS, Entry
+from compresslab.storage.strict import refusing
+
+Stored = Tensor | QuantizedTensor
+
+_SLICE = 1 << 16  # levels looked at in one go: 256 kB, however many rows a weight has
+
+
+def entry_of(name: str, value: Stored) -> Entry:
+    """Describe a tensor as a file will hold it.
+
+    Raises:
+        CompressionError: it is of a kind that no file can hold.
+    """
+    if isinstance(value, QuantizedTensor):
+        return Entry(name, value.shape, "packed", value.scheme)
+    if nn.parameter.is_lazy(value):
+        raise CompressionError(f"{name} has no shape yet; run the model once before it is saved.")
+    if value.layout != torch.strided or value.dtype not in LAYOUTS:
+        raise CompressionError(
+            f"{name} is a {value.layout} tensor of {value.dtype}, which no file can hold; "
+            f"convert it to a dense tensor of {', '.join(map(str, LAYOUTS))}."
+        )
+    return Entry(name, tuple(value.shape), LAYOUTS[value.dtype])
+
+
+def to_bytes(name: str, value: Stored) -> list[bytes]:
+    """Write a tensor: raw values, or packed codes and then the scheme's parameters.
+
+    Raises:
+        CompressionError: the values cannot be read from memory, or could not be loaded again.
+    """
+    try:
+        if isinstance(value, QuantizedTensor):
+            check_values(value)
+            low, _ = value.scheme.code_range
+            codes = pack((value.codes.to(torch.int16) - low).to(torch.uint8), value.bits)
+            return [
+                codes,
+                *(_raw(value.parameters[key]) for key in value.scheme.parameter_layout(value.shape)),
+            ]
+        return [_raw(value)]
+    except (CompressionError, RuntimeError, TypeError) as error:
+        raise CompressionError(f"{name} cannot be saved: {error}") from error
+
+
+def from_stream(entry: Entry, stream: BinaryIO) -> Stored:
+    """Read the tensor that an entry describes, no more and no less.
+
+    Raises:
+        FormatError: the stream ends early, or values are impossible.
+    """
+    if entry.scheme is None:
+        return _read(entry.name, entry.shape, entry.dtype, stream)
+    codes = torch.from_numpy(_read_codes(entry, entry.scheme, stream)).view(entry.dtype)
+    parameters = {
+        key: _read(f"{entry.name}, {key}", shape, dtype, stream)
+        for key, (shape, dtype) in entry.parameters.items()
+    }
+    value = QuantizedTensor(entry.scheme, codes.reshape(entry.shape), parameters)
+    refusing(lambda: check_values(value), f"{entry.name!r:.80}")
+    return value
+
+
+def check_values(value: QuantizedTensor) -> None:
+    """Hold the codes within their range, and every level they can stand for to a finite number.
+
+    Raises:
+        CompressionError: they are not.
+    """
+    low, high = value.scheme.code_range
+    least, most = (int(extreme) for extreme in torch.aminmax(value.codes))
+    if least < low or most > high:
+        raise CompressionError(f"codes run from {least} to {most}; {value.scheme} has {low} to {high}.")
+    rows = len(next(iter(value.parameters.values())))
+    step = max(1, _SLICE >> value.bits)
+    for start in range(0, rows, step):
+        part = {key: parameter[start : start + step] for key, parameter in value.parameters.items()}
+        if not bool(torch.isfinite(value.scheme.levels(part)).all()):
+            raise CompressionError(
+                f"the levels of {value.scheme} are not all finite; the weight has overflowed."
+            )
+
+
+def _raw(tensor: Tensor) -> bytes:
+    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return _little_endian(data, tensor.dtype.itemsize).tobytes()
+
+
+def _read(name: str, shape: tuple[int, ...], dtype: torch.dtype, stream: BinaryIO) -> Tensor:
+    tensor = torch.empty(shape, dtype=dtype)
+    data = tensor.reshape(-1).view(torch.uint8).numpy()
+    if stream.readinto(memoryview(data)) != data.size:  # type: ignore[attr-defined]
+        raise FormatError(f"The file ended within {name!r:.80}; it was changed while it was read.")
+    if dtype == torch.bool and data.size and data.max() > 1:
+        raise FormatError(f"{name!r:.80} holds a byte of {data.max()} where true or false should be.")
+    data[:] = _little_endian(data, dtype.itemsize)
+    return tensor
+
+
+def _read_codes(entry: Entry, scheme: Scheme, stream: BinaryIO) -> np.ndarray:
+    data = stream.read(packed_size(entry.count, scheme.bits))
+    codes = refusing(lambda: unpack(data, scheme.bits, entry.count), f"The codes of {entry.name!r:.80}")
+    np.add(codes, scheme.code_range[0] % 256, out=codes)  # modulo 256: the same byte, read as int8 later
+    return codes
+
+
+def _little_endian(data: np.ndarray, itemsize: int) -> np.ndarray:
+    """Swap the bytes of each value where the machine's order is not the file's; its own inverse."""
+    if sys.byteorder == "little":
+        return data
+    return data.reshape(-1, itemsize)[:, ::-1].reshape(-1)

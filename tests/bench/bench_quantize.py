@@ -1,0 +1,92 @@
+"""Symmetric 8-bit quantization of 10 million weights against torch.fake_quantize, ratios in one run.
+
+    python tests/bench/bench_quantize.py
+
+Ours is fit, codes and decoding, all materialised. Torch's is its fused kernel, which writes the decoded
+weights and no codes. It is given the scale for free; the second ratio lets it find the scale too, as ours
+does. Both see the same weights on one thread, their runs interleaved, so that a busy machine slows both, and
+processor time is counted. Shown are medians with the quartiles' distance; exits with 1 if a ratio without the
+scale is below its mark.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from compresslab import PerChannel, PerTensor, Symmetric
+
+SHAPES = {  # shape, granularity, mark
+    "per tensor": ((10_000_000,), PerTensor(), 2.0),
+    "per channel, 1000 x 10000": ((1000, 10_000), PerChannel(), 1.5),
+    "per channel, 10000 x 1000": ((10_000, 1000), PerChannel(), 1.5),
+}
+RUNS = 11
+
+
+def scale_of(weight: Tensor) -> Tensor:
+    """Find the scale as torch's observers do: from the extremes."""
+    if weight.ndim == 1:
+        low, high = torch.aminmax(weight)
+    else:
+        low, high = torch.aminmax(weight, dim=1)
+    return torch.maximum(-low, high) / 127
+
+
+def by_torch(weight: Tensor, scale: Tensor) -> Tensor:
+    if weight.ndim == 1:
+        return torch.fake_quantize_per_tensor_affine(weight, float(scale), 0, -127, 127)
+    zeros = torch.zeros(len(weight), dtype=torch.int32)
+    return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -127, 127)
+
+
+def interleaved(*functions: Callable[[], object]) -> list[list[float]]:
+    """Time each function RUNS times, taking turns, after one warm-up each."""
+    times: list[list[float]] = [[] for _ in functions]
+    for run in range(RUNS + 1):
+        for function, record in zip(functions, times, strict=True):
+            start = time.process_time()
+            function()
+            if run:
+                record.append(time.process_time() - start)
+    return times
+
+
+def milliseconds(times: list[float]) -> str:
+    low, median, high = statistics.quantiles(times, n=4)
+    return f"{1000 * median:6.1f} ± {1000 * (high - low):5.1f}"
+
+
+def compare(name: str) -> bool:
+    """Print a row and say whether the mark is met."""
+    shape, granularity, mark = SHAPES[name]
+    weight = 0.05 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    scheme, scale = Symmetric(8, granularity), scale_of(weight)
+    if not torch.equal(scheme.quantize(weight).dequantize(), by_torch(weight, scale)):
+        raise SystemExit(f"the two ways differ {name}")
+    runs = interleaved(
+        lambda: scheme.quantize(weight).dequantize(),
+        lambda: by_torch(weight, scale),
+        lambda: by_torch(weight, scale_of(weight)),
+    )
+    ours, free, whole = map(statistics.median, runs)
+    cells = "  ".join(milliseconds(times) for times in runs)
+    print(f"{name:26} {cells}  {free / ours:5.2f}x (mark {mark})  {whole / ours:5.2f}x")
+    return free / ours >= mark
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    print(f"10 million float32 weights, one thread, median ± interquartile range of {RUNS} runs, ms")
+    print(
+        f"{'':26} compresslab     torch           with its scale  ratio               ratio with torch's scale"
+    )
+    met = [compare(name) for name in SHAPES]
+    return 0 if all(met) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
