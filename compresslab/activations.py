@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -22,7 +23,7 @@ from compresslab.integer import (
     IntegerReLU,
     QuantizeInput,
 )
-from compresslab.layers import QuantizedConv2d, QuantizedLayer, QuantizedLinear
+from compresslab.layers import QuantizedConv2d, QuantizedLayer, QuantizedLinear, fake_quantizer
 from compresslab.quantized import QuantizedTensor
 from compresslab.quantizers import Symmetric
 
@@ -50,17 +51,18 @@ def quantize_activations(
         A ``torch.fx.GraphModule`` in evaluation mode, from float images to float logits.
 
     Raises:
-        CompressionError: no batches, non-finite activations, or an operation without an integer rule,
-            by its name.
+        CompressionError: no batches, non-finite activations, a layer that is still training through
+            quantization, or an operation without an integer rule, by its name.
 
     Source: Jacob et al., 2018 (arXiv:1712.05877).
     Chapter: 08.
     """
     folded = fold_norms(model)
     traced = fx.GraphModule(folded, trace(folded))
+    traced.graph.eliminate_dead_code()
     for node in traced.graph.nodes:
         _check(traced, node)
-    grids = {node: Grid.of(seen, clip) for node, seen in _observe(traced, batches).items()}
+    grids = {node: _grid(node, seen, clip) for node, seen in _observe(traced, batches).items()}
     _convert(traced, grids)
     traced.graph.lint()
     traced.recompile()
@@ -68,35 +70,48 @@ def quantize_activations(
     return traced.eval()
 
 
-def _layer(traced: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    return traced.get_submodule(node.target) if node.op == "call_module" else None
+def _layer(traced: fx.GraphModule, node: object) -> nn.Module | None:
+    """Return the layer that a node calls, or None."""
+    if isinstance(node, fx.Node) and node.op == "call_module":
+        return traced.get_submodule(str(node.target))
+    return None
 
 
 def _check(traced: fx.GraphModule, node: fx.Node) -> None:
     """Refuse, by its name, what has no integer rule."""
     layer = _layer(traced, node)
-    known = (
-        node.op in ("placeholder", "output")
-        or isinstance(layer, (*_WEIGHTED, *_SAME_GRID))
-        or (node.op == "call_function" and node.target in _ADDITIONS and _tensors_only(node))
-    )
-    if isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size not in (1, (1, 1)):
-        known = False
-    if node.op == "output" and not isinstance(_layer(traced, node.args[0]), _WEIGHTED):
-        raise CompressionError(
-            f"The network ends with {node.args[0]}; an integer network must end with a linear or "
-            "convolution layer, whose sums become the logits."
-        )
-    if not known:
+    if node.op == "output":
+        last = node.args[0]
+        alone = isinstance(last, fx.Node) and len(last.users) == 1
+        if not alone or not isinstance(_layer(traced, last), _WEIGHTED):
+            raise CompressionError(
+                f"The network ends with {last}; an integer network must end with one linear or "
+                "convolution layer, whose sums become the logits."
+            )
+    elif not _has_rule(node, layer):
         what = type(layer).__name__ if layer is not None else getattr(node.target, "__name__", node.target)
         raise CompressionError(
-            f"The operation {node.name!r} ({what}) has no integer rule; there are convolution, linear, ReLU, "
-            "max pooling, global average pooling, flatten and addition. Leave this network in floats."
+            f"The operation {node.name!r} ({what}) has no integer rule; there are, as layers, convolution, "
+            "linear, ReLU, max pooling, global average pooling and flatten, and the addition of two "
+            "activations. Leave this network in floats."
+        )
+    if layer is not None and fake_quantizer(layer) is not None:
+        raise CompressionError(
+            f"The layer {node.target!r} still trains through quantization; freeze it first: quantize(model)."
         )
 
 
-def _tensors_only(node: fx.Node) -> bool:
-    return len(node.args) == 2 and not node.kwargs and all(isinstance(arg, fx.Node) for arg in node.args)
+def _has_rule(node: fx.Node, layer: nn.Module | None) -> bool:
+    if node.op == "placeholder":  # with a second input, another node comes before it
+        return node is next(iter(node.graph.nodes))
+    nodes_only = not node.kwargs and all(isinstance(arg, fx.Node) for arg in node.args)
+    if node.op == "call_function":
+        return node.target in _ADDITIONS and nodes_only and len(node.args) == 2
+    if isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size not in (1, (1, 1)):
+        return False
+    if isinstance(layer, nn.MaxPool2d) and layer.return_indices:
+        return False
+    return isinstance(layer, (*_WEIGHTED, *_SAME_GRID)) and nodes_only and len(node.args) == 1
 
 
 def _grid_holder(traced: fx.GraphModule, node: fx.Node) -> fx.Node:
@@ -106,11 +121,18 @@ def _grid_holder(traced: fx.GraphModule, node: fx.Node) -> fx.Node:
     the grid of the ReLU's output, or half its codes would stand for values that vanish at once.
     """
     while isinstance(_layer(traced, node), _SAME_GRID):
-        node = node.args[0]
+        node = node.all_input_nodes[0]
     readers = list(node.users)
     if len(readers) == 1 and isinstance(_layer(traced, readers[0]), nn.ReLU):
         return readers[0]
     return node
+
+
+def _grid(node: fx.Node, seen: Float[Tensor, " values"], clip: Clip) -> Grid:
+    try:
+        return Grid.of(seen, clip)
+    except CompressionError as error:
+        raise CompressionError(f"The activations of {node.name!r}: {error}") from None
 
 
 @torch.inference_mode()
@@ -125,7 +147,7 @@ def _observe(traced: fx.GraphModule, batches: Iterable[Tensor]) -> dict[fx.Node,
     seen: dict[fx.Node, list[Tensor]] = {node: [] for node in holders}
 
     class Observer(fx.Interpreter):
-        def run_node(self, n: fx.Node):
+        def run_node(self, n: fx.Node) -> Any:
             value = super().run_node(n)
             if n in seen:
                 seen[n].append(value.flatten())
@@ -142,22 +164,23 @@ def _observe(traced: fx.GraphModule, batches: Iterable[Tensor]) -> dict[fx.Node,
     return {node: torch.cat(values) for node, values in seen.items()}
 
 
-def _integer_layer(layer: nn.Module | None, sources: list[Grid], target: Grid | None) -> nn.Module | None:
+def _integer_layer(layer: nn.Module | None, sources: list[Grid], target: Grid | None) -> nn.Module:
     """Make the integer counterpart of a layer, or of an addition (None in its place)."""
-    if layer is None:
-        return IntegerAdd(*sources, target)
-    if isinstance(layer, nn.ReLU):
-        return IntegerReLU(target)
-    if isinstance(layer, nn.AdaptiveAvgPool2d):
-        return IntegerMean(target)
     if isinstance(layer, nn.Linear | QuantizedLinear):
         return IntegerLinear(_codes(layer), layer.bias, sources[0], target)
     if isinstance(layer, nn.Conv2d | QuantizedConv2d):
         return IntegerConv2d(layer, _codes(layer), layer.bias, sources[0], target)
-    return layer  # max pooling, flatten and identity work on codes as they are
+    if target is not None:  # only the last layer, which has weights, has none
+        if layer is None:
+            return IntegerAdd(sources[0], sources[1], target)
+        if isinstance(layer, nn.ReLU):
+            return IntegerReLU(target)
+        if isinstance(layer, nn.AdaptiveAvgPool2d):
+            return IntegerMean(target)
+    return cast(nn.Module, layer)  # max pooling, flatten and identity work on codes as they are
 
 
-def _codes(layer: nn.Module) -> QuantizedTensor:
+def _codes(layer: nn.Linear | nn.Conv2d | QuantizedLayer) -> QuantizedTensor:
     if not isinstance(layer, QuantizedLayer):
         return Symmetric(8, PerChannel()).quantize(layer.weight)
     if not isinstance(layer.scheme, Symmetric) or isinstance(layer.scheme.granularity, PerGroup):

@@ -87,8 +87,8 @@ def fake_quantize(model: nn.Module, schemes: Schemes, learned_step: bool = False
             continue
         if parametrize.is_parametrized(layer, "weight"):
             raise CompressionError(
-                f"The weight of layer {name!r} is already parametrized, by {fake_quantizer(layer) or 'another'}; "
-                "start from the float model."
+                f"The weight of layer {name!r} is parametrized already, by "
+                f"{fake_quantizer(layer) or 'something else'}; start from the float model."
             )
         _quantized(name, scheme, layer)  # refuse now what the first training step would refuse
         fake = FakeQuantize(scheme, float_weight(layer), learned_step)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from compresslab.clipping import Clip, MinMax
 from compresslab.errors import CompressionError
+from compresslab.layers import QuantizedConv2d
 from compresslab.quantized import QuantizedTensor
 from compresslab.quantizers import Asymmetric
 
@@ -48,13 +49,21 @@ def fixed_point(factor: Float[Tensor, " n"]) -> tuple[Int64[Tensor, " n"], Int64
     """Write positive factors as ``multiplier / 2**shift`` with a multiplier of 31 bits.
 
     Returns:
-        The multipliers, from 2**30 up to 2**31, and the shifts, at most 62 (smaller factors lose bits).
+        The multipliers, from 2**30 up to 2**31, and the shifts, 1 to 62 (smaller factors lose bits).
+
+    Raises:
+        CompressionError: a factor is 2**30 or more, so that an int64 could overflow.
 
     Source: Jacob et al., 2018, section 2.2, equations 5 and 6 (arXiv:1712.05877).
 
     >>> fixed_point(torch.tensor([0.375]))
     (tensor([1610612736]), tensor([32]))
     """
+    if not (factor < 2**_FRACTION).all():
+        raise CompressionError(
+            f"The grid of an activation is {factor.max():.3g} times finer than the sums that it holds; "
+            "calibrate on other images, or leave this network in floats."
+        )
     exponent = torch.frexp(factor.double()).exponent  # factor = fraction * 2**exponent, fraction in [0.5, 1)
     shift = (_FRACTION + 1 - exponent.long()).clamp(max=62)
     return torch.round(torch.ldexp(factor.double(), shift)).long(), shift
@@ -97,9 +106,18 @@ class IntegerLayer(nn.Module):
         source: the grid of the input.
         target: the grid of the output; None for the last layer, whose sums leave as floats.
 
+    Raises:
+        CompressionError: the sums could overflow int32 for some input, or a bias is not finite.
+
     Source: Jacob et al., 2018, section 2.2 to 2.4 (arXiv:1712.05877).
     Chapter: 08.
     """
+
+    codes: Tensor
+    bias: Tensor
+    steps: Tensor
+    multiplier: Tensor
+    shift: Tensor
 
     def __init__(
         self, weight: QuantizedTensor, bias: Tensor | None, source: Grid, target: Grid | None
@@ -109,10 +127,11 @@ class IntegerLayer(nn.Module):
         steps = source.scale * weight.parameters["scale"].double().expand(len(codes))
         offset = torch.zeros_like(steps) if bias is None else torch.round(bias.detach().double() / steps)
         offset = offset - source.zero_point * codes.long().sum(dim=1)
-        if offset.abs().max() + codes.shape[1] * 127 * 128 > 2**31 - 1:
+        largest = offset.abs() + codes.long().abs().sum(dim=1) * 128
+        if not (largest < 2**31).all():  # not: NaN must not pass
             raise CompressionError(
-                f"A layer with {codes.shape[1]} inputs and a bias of {offset.abs().max():.3g} steps could "
-                "overflow its int32 sums; leave this network in floats."
+                f"The int32 sums of a layer with {codes.shape[1]} inputs could overflow: they may reach "
+                f"{largest.max():.3g}, bias included. Leave this network in floats."
             )
         self.source, self.target = source, target
         self.register_buffer("codes", codes.contiguous())
@@ -126,7 +145,7 @@ class IntegerLayer(nn.Module):
 
     def accumulate(self, x: Int8[Tensor, "n columns"]) -> Int32[Tensor, "n channels"]:
         """Sum the products of codes in int32, bias included."""
-        return torch._int_mm(x.contiguous(), self.codes.t()) + self.bias
+        return torch.ops.aten._int_mm(x.contiguous(), self.codes.t()) + self.bias
 
     def finish(self, total: Int32[Tensor, "n channels"]) -> Tensor:
         """Bring the sums to the output grid, or to floats at the end of the network."""
@@ -149,18 +168,31 @@ class IntegerConv2d(IntegerLayer):
     """A convolution in integers: every window a row, then one matrix product; see ``IntegerLayer``.
 
     Padding holds the code of zero, not the code 0.
+
+    Args:
+        like: the convolution whose kernel size, stride and padding to keep.
+
+    Raises:
+        CompressionError: it has groups, dilation, or a padding by name or not with zeros.
     """
 
     def __init__(
-        self, like: nn.Module, weight: QuantizedTensor, bias: Tensor | None, source: Grid, target: Grid | None
+        self,
+        like: nn.Conv2d | QuantizedConv2d,
+        weight: QuantizedTensor,
+        bias: Tensor | None,
+        source: Grid,
+        target: Grid | None,
     ) -> None:
-        if like.groups != 1 or tuple(like.dilation) != (1, 1) or isinstance(like.padding, str):
+        padding, mode = like.padding, getattr(like, "padding_mode", "zeros")
+        if like.groups != 1 or tuple(like.dilation) != (1, 1) or isinstance(padding, str) or mode != "zeros":
             raise CompressionError(
-                "An integer convolution was asked with groups, dilation or padding by name; "
-                "only plain convolutions are supported. Leave this network in floats."
+                f"An integer convolution was asked with groups={like.groups}, dilation={like.dilation}, "
+                f"padding={padding!r} of {mode}; only plain convolutions are supported. "
+                "Leave this network in floats."
             )
         super().__init__(weight, bias, source, target)
-        self.kernel_size, self.stride, self.padding = like.kernel_size, like.stride, like.padding
+        self.kernel_size, self.stride, self.padding = like.kernel_size, like.stride, padding
 
     def windows(self, x: Int8[Tensor, "batch in h w"]) -> Int8[Tensor, "batch h2 w2 columns"]:
         """Lay every window out as a row, in the order of the weight's columns."""
@@ -190,12 +222,20 @@ class IntegerAdd(nn.Module):
     """Add activations of two grids on a third.
 
     Both factors share one shift, so that the sum is rounded once.
+
+    Raises:
+        CompressionError: the target's steps are so fine that an int32 could overflow.
     """
 
     def __init__(self, left: Grid, right: Grid, target: Grid) -> None:
         super().__init__()
         self.left, self.right, self.target = left, right, target
         ratio = max(left.scale, right.scale) / target.scale
+        if ratio > 2**19:
+            raise CompressionError(
+                f"The grid of a sum is {ratio:.3g} times finer than those of its terms, which cancel; "
+                "calibrate on other images, or leave this network in floats."
+            )
         self.shift = max(1, 20 - max(0, math.ceil(math.log2(ratio))))  # products stay below 2**28 in int32
         self.factors = [round(grid.scale / target.scale * 2**self.shift) for grid in (left, right)]
 

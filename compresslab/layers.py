@@ -79,8 +79,8 @@ class QuantizedConv2d(QuantizedLayer):
     def __init__(self, quantized: QuantizedTensor, like: nn.Conv2d) -> None:
         if like.padding_mode != "zeros":
             raise CompressionError(
-                f"A convolution with padding_mode={like.padding_mode!r} was asked; only 'zeros' is supported. "
-                "Leave that layer in floats: {'its name': None}."
+                f"A convolution with padding_mode={like.padding_mode!r} was asked; only 'zeros' is "
+                "supported. Leave that layer in floats: {'its name': None}."
             )
         super().__init__(quantized, like.bias)
         self.in_channels, self.out_channels, self.groups = like.in_channels, like.out_channels, like.groups
@@ -211,7 +211,8 @@ def _check_steps(steps: Tensor, scheme: Scheme) -> None:
 def fake_quantizer(layer: nn.Module) -> FakeQuantize | None:
     """Return the fake quantization of a layer's weight, or None."""
     found = _parametrizations(layer)
-    return found[0] if found is not None and isinstance(found[0], FakeQuantize) else None
+    first = found[0] if found is not None else None
+    return first if isinstance(first, FakeQuantize) else None
 
 
 def float_weight(layer: nn.Module) -> Tensor:

@@ -65,7 +65,7 @@ def html_table(
     body = "".join(f"<tr>{_html_row(row, sides)}</tr>" for row in rows)
     label = html.escape(caption, quote=True)
     return (
-        f'<div role="region" aria-label="{label}" tabindex="0" style="overflow-x: auto">'
+        f'<div role="group" aria-label="{label}" tabindex="0" style="overflow-x: auto">'
         f'<table style="margin: 0"><caption style="text-align: left; color: inherit">{label}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
         + (f'<p style="font-size: 90%; margin: 0.4em">{html.escape(note)}</p>' if note else "")

@@ -10,7 +10,7 @@ import torch
 
 from compresslab import checkpoints, data, models
 from compresslab.errors import CompressionError, FormatError
-from compresslab.storage.container import load
+from compresslab.storage.container import encode, load
 from compresslab.training import evaluate
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +43,12 @@ def test_a_checkpoint_keeps_its_promise_on_the_test_split(name, digits):
     assert found.value >= PROMISED[name]
     # another chip sums in another order: an image on the fence may fall to the other side
     assert abs(found.correct - RECORD[name]["digits test"]["correct"]) <= 2
+
+
+@pytest.mark.parametrize("name", PROMISED)
+def test_the_shipped_bytes_are_what_save_writes_today(name):
+    written, _ = encode(checkpoints.load(name))
+    assert written == (checkpoints.FOLDER / f"{name}.clab").read_bytes()
 
 
 @pytest.mark.parametrize("name", PROMISED)

@@ -191,6 +191,13 @@ def test_the_seed_decides_and_the_global_generator_does_not(few):
     assert not same(run(1, 10), run(2, 10))
 
 
+def test_the_seed_shuffles_also_without_augmentation(few):
+    one, other = small(), small()
+    for model, seed in ((one, 1), (other, 2)):
+        train(model, few, epochs=1, augment=False, seed=seed)
+    assert not same(weights(one), weights(other))
+
+
 REPEAT = """
 import hashlib, torch
 from dataclasses import replace
