@@ -11,7 +11,7 @@ BENCHES   := $(sort $(wildcard tests/bench/*.py))
 WORKERS ?= 2
 RUN     := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
-.PHONY: help book test lab check notebooks timings bench clean
+.PHONY: help book test lab check notebooks timings records bench clean
 .DEFAULT_GOAL := help
 
 help:           ## list the targets
@@ -48,6 +48,9 @@ notebooks: $(STAMP) ## execute every notebook in place and store it in its norma
 
 timings: $(STAMP) ## the same, and record the times and versions that the book shows
 	$(BIN)/python book/tools/notebooks.py --record $(NOTEBOOKS)
+
+records: $(STAMP) ## repeat the long experiments: checkpoints, training through quantization, the ledger
+	for script in train_checkpoints training_through_quantization ledger; do $(BIN)/python book/records/$$script.py || exit 1; done
 
 bench: $(STAMP) ## run the benchmarks
 	@for bench in $(BENCHES); do echo "== $$bench"; OMP_NUM_THREADS=1 $(BIN)/python $$bench || exit 1; done

@@ -19,9 +19,10 @@ _MOST_STEPS = 1000  # of Lloyd's iteration; each moves every boundary and costs 
 def kmeans_centroids(values: Float[ndarray, " n"], clusters: int) -> Float[ndarray, " clusters"]:
     """Find centroids with a small sum of squared distances to the values.
 
-    With at most 2048 distinct values the result is the optimum. Beyond that, clusters may end only
-    at 2048 places, or 16 for each cluster if that is more, denser where values are dense; the best
-    clustering among these starts Lloyd's iteration, which runs on the values themselves to convergence.
+    With at most 2048 distinct values the result is the optimum, up to float64 rounding of the sum of
+    squares about the median. Beyond that, clusters may end only at 2048 places, or 16 for each
+    cluster if that is more, denser where values are dense; the best clustering among these starts
+    Lloyd's iteration, which runs on the values themselves to convergence.
 
     Args:
         values: at least one, finite, in any order; computed in float64.

@@ -143,7 +143,7 @@ class Scheme:
             CompressionError: the weight is empty, not floating, holds NaN, infinity or magnitudes above
                 2**126, or the parameters are not those of a weight of this shape.
         """
-        blocks = self.granularity.split(checked_weight(weight, self))
+        blocks = self.granularity.split(checked_weight(weight, self, fit=parameters is None))
         if parameters is None:
             fitted = [self.fit(block) for block in blocks]
             parameters = {name: torch.cat([fit[name] for fit in fitted]) for name in fitted[0]}
@@ -160,9 +160,9 @@ class Scheme:
 
 
 def middles_of(levels: Float[Tensor, "rows levels"]) -> Float[Tensor, "rows levels-1"]:
-    """Find the largest float32 that is not above the exact middle of two neighbouring levels.
+    """Find the largest float32 that is not above the middle, in float64, of two neighbouring levels.
 
-    Comparing a float32 weight with it decides as exact arithmetic would.
+    Comparing a float32 weight with it decides as float64 would.
 
     >>> middles_of(torch.tensor([[-1.0, 0.0, 3.0]]))
     tensor([[-0.5000,  1.5000]])
@@ -175,7 +175,7 @@ def middles_of(levels: Float[Tensor, "rows levels"]) -> Float[Tensor, "rows leve
 _LARGEST = 2.0**126  # the levels around larger weights could overflow float32
 
 
-def checked_weight(weight: Float[Tensor, "..."], scheme: Scheme) -> Float[Tensor, "..."]:
+def checked_weight(weight: Float[Tensor, "..."], scheme: Scheme, fit: bool) -> Float[Tensor, "..."]:
     """Return the weight in float32; refuse what no scheme can encode."""
     if not isinstance(weight, Tensor) or not weight.is_floating_point():
         kind = weight.dtype if isinstance(weight, Tensor) else type(weight).__name__
@@ -183,7 +183,8 @@ def checked_weight(weight: Float[Tensor, "..."], scheme: Scheme) -> Float[Tensor
     check_shape(tuple(weight.shape), scheme)
     values = weight.detach().float()
     low, high = torch.aminmax(values)  # NaN and infinity both reach the extremes: one fast pass
-    if low >= -_LARGEST and high <= _LARGEST:
+    largest = _LARGEST if fit else torch.finfo(torch.float32).max  # given levels are there already
+    if low >= -largest and high <= largest:
         return values
     exact = weight.detach().double()
     if bad := int((~exact.isfinite()).sum()):
@@ -193,7 +194,7 @@ def checked_weight(weight: Float[Tensor, "..."], scheme: Scheme) -> Float[Tensor
         )
     raise CompressionError(
         f"{scheme} was asked to quantize a weight of magnitude {exact.abs().max():.3g}; "
-        f"float32 levels reach {_LARGEST:.3g}. Scale the weight down first."
+        f"its float32 levels reach {largest:.3g}. Scale the weight down first."
     )
 
 

@@ -6,6 +6,7 @@ Half of the files get their checksum set right again, so that the change reaches
 gives the same files on every machine.
 """
 
+import copy
 import json
 import random
 import signal
@@ -137,7 +138,7 @@ def places(value, found):
 
 
 def change_value(choose, holder, key):
-    holder[key] = choose.choice(ODD)
+    holder[key] = copy.deepcopy(choose.choice(ODD))  # a later change must not reach the list of odd values
 
 
 def change_number(choose, holder, key):
@@ -155,9 +156,9 @@ def remove(choose, holder, key):
 
 def double(choose, holder, key):
     if isinstance(holder, list):
-        holder.insert(choose.randrange(len(holder) + 1), holder[key])
+        holder.insert(choose.randrange(len(holder) + 1), copy.deepcopy(holder[key]))
     else:
-        holder[choose.choice(["", "name", "bits", str(key) + "2"])] = holder[key]
+        holder[choose.choice(["", "name", "bits", str(key) + "2"])] = copy.deepcopy(holder[key])
 
 
 def exchange(choose, holder, key):

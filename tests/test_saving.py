@@ -46,6 +46,9 @@ def unsavable():
     overflowing[0].scale[0] = 3e38  # finite, but 7 times it is not
     mixed = network()
     mixed.conv1.double()
+    uneven = quantized(network(), Symmetric(4))  # codes decode to float32, which no bias in float64 can join
+    for layer in (uneven.conv1, uneven.conv2, uneven.fc1, uneven.fc2):
+        layer.bias.data = layer.bias.data.double()
     with torch.device("meta"):
         nowhere = nn.Linear(3, 3)
     return {
@@ -54,6 +57,7 @@ def unsavable():
         r"wave .*complex64": complex_one,
         r"holes .*sparse": sparse,
         "conv1.weight is torch.float64 in the file, torch.float32": mixed,
+        "conv1.bias is torch.float64 in the file, torch.float32": uneven,
         "_extra_state is a dict": nn.Sequential(Extra(3, 3)),
         "has no shape yet": nn.Sequential(nn.LazyLinear(3)),
         "weight cannot be saved.*meta": nowhere,

@@ -1,0 +1,63 @@
+"""Write the ledger: the article's network after each chapter, measured, one row each.
+
+Run from the root of the repository: python book/records/ledger.py
+The page book/ledger.md shows the table. Trained rows take the learning rate that
+training_through_quantization.py chose on validation, and its first seed.
+"""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import compresslab as cl
+from compresslab import checkpoints, data
+
+HERE = Path(__file__).parent
+TRAINED = json.loads((HERE / "training_through_quantization.json").read_text(encoding="utf-8"))
+ROWS = cl.PerChannel()
+
+
+def networks(model: nn.Module, digits: data.ImageData) -> Iterator[tuple[str, str, nn.Module]]:
+    """Yield chapter, what was done, and the network."""
+    yield "01", "floats", model
+    yield "02", "symmetric, 8 bits, per tensor", cl.quantize(model, cl.Symmetric(8))
+    yield "03", "symmetric, 4 bits, per channel", cl.quantize(model, cl.Symmetric(4, ROWS))
+    yield "03", "asymmetric, 4 bits, per channel", cl.quantize(model, cl.Asymmetric(4, ROWS))
+    yield "04", "ternary, per channel, untrained", cl.quantize(model, cl.Ternary(ROWS))
+    yield "04", "binary, per channel, untrained", cl.quantize(model, cl.Binary(ROWS))
+    yield "05", "powers of two, 4 bits, per channel", cl.quantize(model, cl.PowerOfTwo(4, ROWS))
+    yield "06", "codebook, 4 bits, per tensor", cl.quantize(model, cl.KMeans(4))
+    yield "06", "codebook, 2 bits, per tensor", cl.quantize(model, cl.KMeans(2))
+    for name, scheme in {
+        "2 bits": cl.Symmetric(2, ROWS),
+        "ternary": cl.Ternary(ROWS),
+        "binary": cl.Binary(ROWS),
+    }.items():
+        student = cl.fake_quantize(model, scheme)
+        rate = TRAINED["methods"][name]["chosen"]
+        cl.train(student, digits, epochs=TRAINED["epochs"], lr=rate, progress=False)
+        yield "07", f"{name}, per channel, trained", cl.quantize(student)
+    yield "08", "integers only, 8 bits", cl.quantize_activations(model, [digits.train.images[:256]])
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    digits = data.digits()
+    made = networks(checkpoints.load("article"), digits)
+    reports = [(chapter, cl.measure(network, digits, name, latency=False)) for chapter, name, network in made]
+    first = reports[0][1].bytes_on_disk
+    with (HERE / "ledger.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["Chapter", "Network", "Bytes on disk", "Times smaller", "Accuracy (95 % interval)"])
+        for chapter, report in reports:
+            size, right = report.bytes_on_disk, report.accuracy
+            shares = f"{100 * right.value:.1f} % ({100 * right.low:.1f} to {100 * right.high:.1f})"
+            writer.writerow([chapter, report.name, f"{size:,}", f"{first / size:.1f}", shares])
+
+
+if __name__ == "__main__":
+    main()
