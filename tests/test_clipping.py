@@ -40,7 +40,7 @@ def test_a_percentile_is_numpys(weight, value):
     expected = np.percentile(rows, [100 - value, value], axis=1)
     # Interpolated in float32: two products and a sum, each rounded, of magnitudes up to the row's largest.
     slack = 4 * 2.0**-24 * np.abs(rows).max(axis=1) + 2.0**-149
-    kept = (low == 0) & (high == 0) | (np.abs(expected) > slack).any(axis=0)
+    kept = (np.abs(expected) > slack).any(axis=0)  # a row with both percentiles 0 keeps its extremes instead
     assert (np.abs(low.numpy() - expected[0]) <= slack)[kept].all()
     assert (np.abs(high.numpy() - expected[1]) <= slack)[kept].all()
 

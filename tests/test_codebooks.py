@@ -1,4 +1,4 @@
-"""One-dimensional k-means: the optimum where that can be checked, and never behind scikit-learn's best of ten."""
+"""k-means in one dimension: the optimum where it can be found by brute force, near it elsewhere."""
 
 import warnings
 from functools import partial

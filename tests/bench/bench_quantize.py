@@ -81,9 +81,7 @@ def compare(name: str) -> bool:
 def main() -> int:
     torch.set_num_threads(1)
     print(f"10 million float32 weights, one thread, median ± interquartile range of {RUNS} runs, ms")
-    print(
-        f"{'':26} compresslab     torch           with its scale  ratio               ratio with torch's scale"
-    )
+    print(f"{'':26} compresslab     torch           with its scale  ratio  ratio with torch's scale")
     met = [compare(name) for name in SHAPES]
     return 0 if all(met) else 1
 
