@@ -141,10 +141,8 @@ def _observe(traced: fx.GraphModule, batches: Iterable[Tensor]) -> dict[fx.Node,
     if isinstance(batches, Tensor):
         batches = [batches]
     last = next(node for node in traced.graph.nodes if node.op == "output").args[0]
-    holders = {
-        _grid_holder(traced, node) for node in traced.graph.nodes if node.op != "output" and node != last
-    }
-    seen: dict[fx.Node, list[Tensor]] = {node: [] for node in holders}
+    held = [node for node in traced.graph.nodes if node.op != "output" and node != last]
+    seen: dict[fx.Node, list[Tensor]] = {_grid_holder(traced, node): [] for node in held}
 
     class Observer(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:

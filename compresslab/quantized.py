@@ -189,7 +189,7 @@ def checked_weight(weight: Float[Tensor, "..."], scheme: Scheme, fit: bool) -> F
     exact = weight.detach().double()
     if bad := int((~exact.isfinite()).sum()):
         raise CompressionError(
-            f"{scheme} was asked to quantize a weight with {bad} of {weight.numel()} values NaN or infinite; "
+            f"{scheme} was asked to quantize a tensor with {bad} of {weight.numel()} values NaN or infinite; "
             "find out where they came from (often a learning rate too high) and repair them first."
         )
     raise CompressionError(

@@ -86,3 +86,120 @@ def least_inertia(values: np.ndarray, clusters: int) -> Fraction:
         return sum(((v - mean) ** 2 for v in part), Fraction(0))
 
     return min(sum(map(cost, parts), Fraction(0)) for parts in partitions(exact, clusters))
+
+
+# --- a network in integers, one number at a time ---
+
+
+def weight_codes(weight) -> tuple[np.ndarray, np.ndarray]:
+    """Quantize a weight to 8 bits per channel: codes and float32 scales."""
+    rows = weight.detach().numpy().reshape(len(weight), -1)
+    scales = np.abs(rows).max(axis=1) / np.float32(127)
+    inverse = np.float32(1) / scales
+    return np.round(rows * inverse[:, None]).astype(int).reshape(weight.shape), scales
+
+
+def fixed(factor: float) -> tuple[int, int]:
+    """Write a factor as multiplier / 2**shift, the multiplier of 31 bits."""
+    fraction, exponent = math.frexp(factor)
+    return round(fraction * 2**31), 31 - exponent
+
+
+def int8(value: int) -> int:
+    return max(-128, min(127, value))
+
+
+def integer_sums(layer, source, inputs: list[list[int]]) -> tuple[list[list[int]], list[float]]:
+    """Multiply rows of codes by a float layer's weight codes in Python's integers, the bias in steps."""
+    codes, scales = weight_codes(layer.weight)
+    codes = codes.reshape(len(codes), -1).tolist()
+    steps = [source.scale * float(scale) for scale in scales]
+    biases = [round(float(b) / step) for b, step in zip(layer.bias.detach().tolist(), steps, strict=True)]
+    sums = [
+        [
+            bias + sum((x - source.zero_point) * w for x, w in zip(row, weights, strict=True))
+            for weights, bias in zip(codes, biases, strict=True)
+        ]
+        for row in inputs
+    ]
+    return sums, steps
+
+
+def requantized(sums: list[list[int]], steps: list[float], target) -> list[list[int]]:
+    """Bring sums to the target's grid: a multiplication, half a unit, a shift."""
+    factors = [fixed(step / target.scale) for step in steps]
+    return [
+        [
+            int8(((s * m + 2 ** (k - 1)) // 2**k) + target.zero_point)
+            for s, (m, k) in zip(row, factors, strict=True)
+        ]
+        for row in sums
+    ]
+
+
+def integer_linear(layer, source, target, inputs: list[int]) -> list:
+    """Apply a linear layer to one row of codes; at the end of the network the sums leave as float32."""
+    sums, steps = integer_sums(layer, source, [inputs])
+    if target is None:
+        return [np.float32(s) * np.float32(step) for s, step in zip(sums[0], steps, strict=True)]
+    return requantized(sums, steps, target)[0]
+
+
+def integer_conv(layer, source, target, maps: np.ndarray) -> np.ndarray:
+    """Apply a convolution to the maps of one image, window by window; outside lies the code of zero."""
+    channels, height, width = maps.shape
+    (kh, kw), (sh, sw), (ph, pw) = layer.kernel_size, layer.stride, layer.padding
+    high, wide = (height + 2 * ph - kh) // sh + 1, (width + 2 * pw - kw) // sw + 1
+
+    def pixel(c: int, i: int, j: int) -> int:
+        return int(maps[c, i, j]) if 0 <= i < height and 0 <= j < width else source.zero_point
+
+    windows = [
+        [
+            pixel(c, i * sh - ph + u, j * sw - pw + v)
+            for c in range(channels)
+            for u in range(kh)
+            for v in range(kw)
+        ]
+        for i in range(high)
+        for j in range(wide)
+    ]
+    codes = np.array(requantized(*integer_sums(layer, source, windows), target))
+    return codes.T.reshape(-1, high, wide)
+
+
+def integer_add(left, right, target, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Add codes of two grids on a third, rounded once."""
+    ratio = max(left.scale, right.scale) / target.scale
+    shift = 20
+    while shift > 1 and ratio * 2**shift > 2**20:
+        shift -= 1
+    a, b = (round(grid.scale / target.scale * 2**shift) for grid in (left, right))
+    sums = [
+        (int(p) - left.zero_point) * a + (int(q) - right.zero_point) * b
+        for p, q in zip(x.ravel(), y.ravel(), strict=True)
+    ]
+    codes = [int8((s + 2 ** (shift - 1)) // 2**shift + target.zero_point) for s in sums]
+    return np.array(codes).reshape(x.shape)
+
+
+def integer_relu(grid, maps: np.ndarray) -> np.ndarray:
+    return np.array([max(int(x), grid.zero_point) for x in maps.ravel()]).reshape(maps.shape)
+
+
+def halved(maps: np.ndarray) -> np.ndarray:
+    """Take the largest of each 2 x 2 square."""
+    channels, height, width = maps.shape
+    squares = [
+        max(int(maps[c, 2 * i + u, 2 * j + v]) for u in (0, 1) for v in (0, 1))
+        for c in range(channels)
+        for i in range(height // 2)
+        for j in range(width // 2)
+    ]
+    return np.array(squares).reshape(channels, height // 2, width // 2)
+
+
+def integer_mean(maps: np.ndarray) -> list[int]:
+    """Average each channel to the nearest code, halves upward."""
+    means = (Fraction(sum(int(x) for x in channel.ravel()), channel.size) for channel in maps)
+    return [math.floor(mean + Fraction(1, 2)) for mean in means]

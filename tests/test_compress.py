@@ -1,130 +1,253 @@
-"""Whole models: a new one out, the argument untouched, and integers that another loop reproduces."""
+"""Verbs on models: a new model out, the argument untouched, every layer found, every mistake named."""
 
 import copy
 
-import numpy as np
 import pytest
 import torch
+from samples import images, network, same, state
 from torch import nn
 
-import compresslab as cl
 from compresslab import models
-from compresslab.folding import fold_norms
-from compresslab.integer import IntegerConv2d, IntegerLayer, IntegerLinear, fixed_point, requantize
-
-
-def net() -> nn.Sequential:
-    generator = torch.Generator().manual_seed(1)
-    made = nn.Sequential(
-        nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(48, 4)
-    )
-    for parameter in made.parameters():
-        parameter.data.uniform_(-0.3, 0.3, generator=generator)
-    return made.eval()
-
-
-def images(count: int = 3, side: int = 8) -> torch.Tensor:
-    return torch.rand(count, 1, side, side, generator=torch.Generator().manual_seed(2))
-
-
-def test_quantize_leaves_its_argument_alone():
-    model = net()
-    before = copy.deepcopy(model.state_dict())
-    small = cl.quantize(model, {"4": None, "*": cl.Symmetric(4)})
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    assert small[0].quantized.bits == 4
-    assert type(small[4]) is nn.Linear
-
-
-@pytest.mark.parametrize(
-    ("schemes", "words"),
-    [
-        ({"nine": cl.Symmetric(4)}, "no layer 'nine'"),
-        ({"*": "4 bits"}, "scheme was expected"),
-        (None, "No scheme was given"),
-    ],
+from compresslab.compress import fake_quantize, quantize
+from compresslab.errors import CompressionError
+from compresslab.granularity import PerChannel, PerTensor
+from compresslab.layers import (
+    QuantizedConv2d,
+    QuantizedLayer,
+    QuantizedLinear,
+    fake_quantizer,
+    float_weight,
 )
-def test_a_wrong_wish_is_refused_by_name(schemes, words):
-    with pytest.raises(cl.CompressionError, match=words):
-        cl.quantize(net(), schemes)
+from compresslab.quantizers import Asymmetric, Binary, KMeans, PowerOfTwo, Symmetric, Ternary
+
+SCHEMES = [Symmetric(4), Asymmetric(3), Binary(), Ternary(), PowerOfTwo(4), KMeans(2)]
+NETWORKS = list(models.BUILDERS)
+LAYERS = ("conv1", "conv2", "fc1", "fc2")
 
 
-def test_the_gradient_passes_straight_through():
-    student = cl.fake_quantize(net(), cl.Binary())
-    weight = student[4].parametrizations.weight.original
-    student[4].weight.backward(torch.ones_like(weight))
-    assert torch.equal(weight.grad, torch.ones_like(weight))
+def schemes_of(model: nn.Module) -> dict:
+    return {name: m.scheme for name, m in model.named_modules() if isinstance(m, QuantizedLayer)}
 
 
-@pytest.mark.parametrize("learned", [False, True])
-def test_freezing_gives_the_weights_that_training_used(learned):
-    student = cl.fake_quantize(net(), cl.Symmetric(2, cl.PerChannel()), learned_step=learned)
-    frozen = cl.quantize(student)
-    for name in ("0", "4"):
-        assert torch.equal(student.get_submodule(name).weight, frozen.get_submodule(name).weight)
+def trained(model: nn.Module, steps: int = 3) -> nn.Module:
+    """Take a few steps of plain gradient descent."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand((8, 1, 28, 28), generator=generator)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(steps):
+        loss = nn.functional.cross_entropy(model(x), torch.arange(8) % 3)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model
 
 
-def test_folding_keeps_the_function():
-    model = models.residual().eval()
-    generator = torch.Generator().manual_seed(3)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.5, 0.5, generator=generator)
-            module.running_var.uniform_(0.5, 2, generator=generator)
-    folded, pixels = fold_norms(model), images(4, 28)
-    assert not [m for m in folded.modules() if isinstance(m, nn.BatchNorm2d)]
-    wanted = model(pixels)
-    # float32 keeps 24 bits; ten layers of at most a few hundred terms each lose some of them
-    assert torch.allclose(folded(pixels), wanted, rtol=0, atol=1e-4 * float(wanted.abs().max()))
+# --- quantize ---
 
 
-def test_requantization_rounds_halves_upward():
-    multiplier, shift = fixed_point(torch.tensor([0.5]))
-    totals = torch.tensor([[-3], [-1], [1], [3], [4]], dtype=torch.int32)
-    assert requantize(totals, multiplier, shift).flatten().tolist() == [-1, 0, 1, 2, 2]
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_quantized_model_is_the_float_model_with_decoded_weights(name, scheme):
+    model = network(name)
+    small = quantize(model, scheme)
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                layer.weight.copy_(scheme.quantize(layer.weight).dequantize())
+    assert torch.equal(small(images()), model(images()))
 
 
-def whole_numbers(layer: IntegerLayer, row: list[int], channel: int) -> int:
-    """One sum, in Python's integers."""
-    return sum(a * int(b) for a, b in zip(row, layer.codes[channel], strict=True)) + int(layer.bias[channel])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_argument_is_untouched_and_shares_nothing(name):
+    model = network(name)
+    before = state(model)
+    small = quantize(model, Symmetric(8))
+    for tensor in small.state_dict().values():
+        tensor.zero_()
+    assert state(model) == before
 
 
-def on_grid(layer: IntegerLayer, total: int, channel: int) -> int:
-    multiplier, shift = int(layer.multiplier[channel]), int(layer.shift[channel])
-    code = ((total * multiplier + (1 << (shift - 1))) >> shift) + layer.target.zero_point
-    return min(127, max(-128, code))
+def test_every_layer_gets_its_scheme():
+    wanted = {"conv1": Symmetric(8), "fc2": None, "*": KMeans(2)}
+    small = quantize(network(), wanted)
+    assert schemes_of(small) == {"conv1": Symmetric(8), "conv2": KMeans(2), "fc1": KMeans(2)}
+    assert type(small.fc2) is nn.Linear
 
 
-def test_a_loop_over_whole_numbers_gives_the_same_network():
-    pixels = images()
-    integer = cl.quantize_activations(net(), [pixels])
-    conv, linear = (m for m in integer.modules() if isinstance(m, IntegerConv2d | IntegerLinear))
-    codes = np.clip(
-        np.rint(pixels.numpy() * np.float32(1 / conv.source.scale)) + conv.source.zero_point, -128, 127
+def test_without_a_star_the_others_stay_in_floats():
+    assert list(schemes_of(quantize(network(), {"fc1": Binary()}))) == ["fc1"]
+
+
+def test_a_second_call_quantizes_what_is_left():
+    once = quantize(network(), {"conv1": Symmetric(8)})
+    both = quantize(once, Ternary())
+    assert schemes_of(both) == {"conv1": Symmetric(8), **dict.fromkeys(LAYERS[1:], Ternary())}
+
+
+def test_nested_layers_are_named_with_dots():
+    small = quantize(network("residual"), {"blocks.1.shortcut": Symmetric(2)})
+    assert isinstance(small.blocks[1].shortcut, QuantizedConv2d)
+
+
+def test_a_model_that_is_one_layer_becomes_one_layer():
+    small = quantize(nn.Linear(4, 2).eval(), Symmetric(8))
+    assert isinstance(small, QuantizedLinear)
+    assert not small.training
+
+
+def test_a_layer_in_two_places_stays_one_layer():
+    shared = nn.Linear(4, 4)
+    small = quantize(nn.Sequential(shared, nn.ReLU(), shared), Symmetric(8))
+    assert isinstance(small[0], QuantizedLinear)
+    assert small[0] is small[2]
+    block = nn.Sequential(nn.Linear(4, 4))
+    assert len(schemes_of(quantize(nn.Sequential(block, block), Symmetric(8)))) == 1
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_mode_of_the_model_is_kept(mode):
+    small = quantize(network().train(mode), Symmetric(8))
+    assert {module.training for module in small.modules()} == {mode}
+
+
+MISTAKES = [
+    ({"conv9": Symmetric(8)}, "no layer 'conv9' to quantize; there are conv1, conv2, fc1, fc2"),
+    ({"relu1": Symmetric(8)}, "no layer 'relu1'"),
+    ({"conv9": None, "*": Symmetric(8)}, "no layer 'conv9'"),
+    ({"conv1": 8}, "For 'conv1' a scheme was expected, found 8"),
+    ({"*": Symmetric}, r"For '\*' a scheme was expected.*parentheses"),
+    (Symmetric, "a scheme was expected.*parentheses"),
+    (8, "a scheme was expected, found 8"),
+    ({}, r"gives no layer a scheme; name one of conv1, conv2, fc1, fc2, or '\*'"),
+    ({"fc1": None}, "gives no layer a scheme"),
+]
+
+
+@pytest.mark.parametrize("verb", [quantize, fake_quantize])
+@pytest.mark.parametrize(("schemes", "words"), MISTAKES, ids=lambda value: str(value)[:30])
+def test_a_mistake_is_named(verb, schemes, words):
+    with pytest.raises(CompressionError, match=words):
+        verb(network(), schemes)
+
+
+@pytest.mark.parametrize("verb", [quantize, fake_quantize])
+def test_a_layer_that_cannot_be_quantized_is_named(verb):
+    model = network()
+    with torch.no_grad():
+        model.fc1.weight[0, 0] = float("nan")
+    with pytest.raises(CompressionError, match=r"Layer 'fc1': .*1 of \d+ values NaN"):
+        verb(model, Symmetric(8))
+
+
+@pytest.mark.parametrize("verb", [quantize, fake_quantize])
+def test_what_is_quantized_already_is_not_quantized_again(verb):
+    small = quantize(network(), Symmetric(8))
+    with pytest.raises(CompressionError, match="Article are quantized already"):
+        verb(small, Symmetric(4))
+    with pytest.raises(
+        CompressionError, match="Layer 'fc1' is quantized already; start from the float model"
+    ):
+        verb(small, {"fc1": Symmetric(4)})
+
+
+@pytest.mark.parametrize("verb", [quantize, fake_quantize])
+def test_a_model_without_layers_is_refused(verb):
+    with pytest.raises(CompressionError, match="linear and convolution layers of this ReLU do not exist"):
+        verb(nn.ReLU(), Symmetric(4))
+
+
+def test_no_scheme_is_for_models_that_were_trained_through_one():
+    with pytest.raises(CompressionError, match="No scheme was given and the model was not trained through"):
+        quantize(network())
+
+
+# --- fake_quantize ---
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fake_and_frozen_model_give_the_same_bits(name, scheme):
+    model = trained(fake_quantize(network(name), scheme)).eval()
+    assert torch.equal(quantize(model)(images()), model(images()))
+
+
+@pytest.mark.parametrize("granularity", [PerTensor(), PerChannel()], ids=str)
+def test_with_a_learned_step_too(granularity):
+    scheme = Symmetric(2, granularity)
+    fresh = fake_quantize(network(), scheme, learned_step=True)
+    before = fake_quantizer(fresh.conv1).step.clone()
+    model = trained(fresh).eval()
+    assert not torch.equal(fake_quantizer(model.conv1).step, before), "the step was learned"
+    frozen = quantize(model)
+    assert torch.equal(frozen(images()), model(images()))
+    assert torch.equal(quantize(model, scheme)(images()), model(images())), (
+        "naming the scheme changes nothing"
     )
-    padded = np.full((3, 10, 10), conv.source.zero_point)
-    padded[:, 1:9, 1:9] = codes[:, 0]
-    for image, logits in zip(padded.astype(int), integer(pixels), strict=True):
-        maps = np.empty((3, 8, 8), int)
-        for channel, y, x in np.ndindex(3, 8, 8):
-            window = image[y : y + 3, x : x + 3].flatten().tolist()
-            code = on_grid(conv, whole_numbers(conv, window, channel), channel)
-            maps[channel, y, x] = max(code, conv.target.zero_point)
-        pooled = maps.reshape(3, 4, 2, 4, 2).max(axis=(2, 4)).flatten().tolist()
-        totals = torch.tensor([whole_numbers(linear, pooled, channel) for channel in range(4)])
-        assert torch.equal(logits, totals * linear.steps)
 
 
-def test_integers_stay_close_to_floats():
-    model, pixels = net(), images(50)
-    error = (cl.quantize_activations(model, [pixels])(pixels) - model(pixels)).abs().max()
-    assert error < 0.05 * model(pixels).abs().max()  # three roundings of half a step in 255, weights included
+def test_another_scheme_starts_from_the_float_weights_behind():
+    model = trained(fake_quantize(network(), Binary()))
+    small = quantize(model, Symmetric(8))
+    for name in LAYERS:
+        expected = Symmetric(8).quantize(float_weight(model.get_submodule(name)))
+        assert torch.equal(small.get_submodule(name).codes, expected.codes)
 
 
-def test_what_has_no_integer_rule_is_refused_by_name():
-    with pytest.raises(cl.CompressionError, match="GELU"):
-        cl.quantize_activations(
-            nn.Sequential(nn.Linear(4, 4), nn.GELU(), nn.Linear(4, 2)), [torch.zeros(2, 4)]
-        )
-    with pytest.raises(cl.CompressionError, match="No batches"):
-        cl.quantize_activations(net(), [])
+def test_the_optimizer_moves_the_float_weights():
+    model = fake_quantize(network(), Ternary())
+    before = {name: float_weight(model.get_submodule(name)).detach().clone() for name in LAYERS}
+    trained(model)
+    assert all(not torch.equal(before[n], float_weight(model.get_submodule(n))) for n in LAYERS)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_preparing_leaves_the_argument_and_the_float_weights_alone(name):
+    model = network(name)
+    before = state(model)
+    fake = fake_quantize(model, Symmetric(2))
+    assert state(model) == before
+    assert not any(map(fake_quantizer, model.modules()))
+    layer = next(m for m in fake.modules() if fake_quantizer(m))
+    assert any(torch.equal(float_weight(layer), value) for value in model.state_dict().values())
+
+
+def test_deep_copies_learn_alone():
+    model = fake_quantize(network(), Symmetric(2), learned_step=True)
+    twin = copy.deepcopy(model)
+    before = state(model)
+    trained(twin)
+    assert state(model) == before
+    assert not same(model, twin)
+
+
+def test_freezing_leaves_the_trained_model_alone():
+    model = trained(fake_quantize(network(), Ternary()))
+    before = state(model)
+    quantize(model)
+    assert state(model) == before
+    assert fake_quantizer(model.fc1).scheme == Ternary()
+
+
+def test_a_mapping_prepares_what_it_names_and_freezing_follows_it():
+    model = fake_quantize(network(), {"conv1": Symmetric(8), "fc1": Ternary()})
+    assert schemes_of(quantize(model)) == {"conv1": Symmetric(8), "fc1": Ternary()}
+
+
+def test_a_shared_layer_is_prepared_once():
+    shared = nn.Linear(4, 4)
+    model = fake_quantize(nn.Sequential(shared, nn.ReLU(), shared), Symmetric(8))
+    frozen = quantize(model)
+    assert frozen[0] is frozen[2]
+
+
+def test_a_layer_that_trains_through_a_scheme_is_not_prepared_twice():
+    with pytest.raises(CompressionError, match=r"'conv1' is parametrized already, by FakeQuantize.*Binary"):
+        fake_quantize(fake_quantize(network(), Binary()), Ternary())
+    normed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2)))
+    with pytest.raises(CompressionError, match="'0' is parametrized already, by something else"):
+        fake_quantize(normed, Ternary())
+
+
+def test_a_learned_step_is_refused_where_there_is_none():
+    with pytest.raises(CompressionError, match="only Symmetric has one"):
+        fake_quantize(network(), Ternary(), learned_step=True)

@@ -74,14 +74,14 @@ def compare(name: str) -> bool:
     )
     ours, free, whole = map(statistics.median, runs)
     cells = "  ".join(milliseconds(times) for times in runs)
-    print(f"{name:26} {cells}  {free / ours:5.2f}x (mark {mark})  {whole / ours:5.2f}x")
+    print(f"{name:26} {cells}  {free / ours:5.2f}x (mark {mark})   {whole / ours:5.2f}x")
     return free / ours >= mark
 
 
 def main() -> int:
     torch.set_num_threads(1)
     print(f"10 million float32 weights, one thread, median ± interquartile range of {RUNS} runs, ms")
-    print(f"{'':26} compresslab     torch           with its scale  ratio  ratio with torch's scale")
+    print(f"{'':26} {'compresslab':>14}  {'torch':>14}  {'and its scale':>14}   ratio   and its scale")
     met = [compare(name) for name in SHAPES]
     return 0 if all(met) else 1
 
