@@ -52,11 +52,11 @@ def main() -> None:
     first = reports[0][1].bytes_on_disk
     with (HERE / "ledger.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["Chapter", "Network", "Bytes on disk", "Times smaller", "Accuracy (95 % interval)"])
+        writer.writerow(["Chapter", "Network", "Bytes", "Times smaller", "Accuracy, %", "95 % interval"])
         for chapter, report in reports:
             size, right = report.bytes_on_disk, report.accuracy
-            shares = f"{100 * right.value:.1f} % ({100 * right.low:.1f} to {100 * right.high:.1f})"
-            writer.writerow([chapter, report.name, f"{size:,}", f"{first / size:.1f}", shares])
+            found = [f"{100 * right.value:.1f}", f"{100 * right.low:.1f} to {100 * right.high:.1f}"]
+            writer.writerow([chapter, report.name, f"{size:,}", f"{first / size:.1f}", *found])
 
 
 if __name__ == "__main__":
