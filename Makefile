@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
-BENCHES   := $(sort $(wildcard tests/bench/*.py))
+BENCHES   := $(sort $(wildcard tests/bench/bench_*.py))
 
 # Two workers with one thread each use two cores without quarrelling over them.
 WORKERS ?= 2

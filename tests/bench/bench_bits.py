@@ -9,11 +9,11 @@ quartiles' distance; exits with 1 if a ratio is below 8.
 
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from timing import interleaved
 
 from compresslab.storage.bits import pack, unpack
 
@@ -30,25 +30,13 @@ def unpack_by_unpackbits(data: bytes, bits: int, count: int) -> np.ndarray:
     return np.packbits(stream.reshape(-1, bits), axis=1, bitorder="little")[:, 0]
 
 
-def interleaved(*functions: Callable[[], object]) -> list[list[float]]:
-    """Time each function RUNS times, taking turns, after one warm-up each."""
-    times: list[list[float]] = [[] for _ in functions]
-    for run in range(RUNS + 1):
-        for function, record in zip(functions, times, strict=True):
-            start = time.process_time()
-            function()
-            if run:
-                record.append(time.process_time() - start)
-    return times
-
-
 def nanoseconds(times: list[float]) -> str:
     low, median, high = statistics.quantiles(times, n=4)
     return f"{median / CODES * 1e9:6.2f} ± {(high - low) / CODES * 1e9:4.2f}"
 
 
 def row(name: str, bits: int, ours: Callable[[], object], theirs: Callable[[], object]) -> float:
-    fast, slow = interleaved(ours, theirs)
+    fast, slow = interleaved(RUNS, ours, theirs)
     ratio = statistics.median(slow) / statistics.median(fast)
     print(f"{name:7} {bits:4}   {nanoseconds(fast)}   {nanoseconds(slow)}   {ratio:5.1f}x")
     return ratio

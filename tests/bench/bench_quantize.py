@@ -11,10 +11,9 @@ scale is below its mark.
 
 import statistics
 import sys
-import time
-from collections.abc import Callable
 
 import torch
+from timing import interleaved
 from torch import Tensor
 
 from compresslab import PerChannel, PerTensor, Symmetric
@@ -43,18 +42,6 @@ def by_torch(weight: Tensor, scale: Tensor) -> Tensor:
     return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -127, 127)
 
 
-def interleaved(*functions: Callable[[], object]) -> list[list[float]]:
-    """Time each function RUNS times, taking turns, after one warm-up each."""
-    times: list[list[float]] = [[] for _ in functions]
-    for run in range(RUNS + 1):
-        for function, record in zip(functions, times, strict=True):
-            start = time.process_time()
-            function()
-            if run:
-                record.append(time.process_time() - start)
-    return times
-
-
 def milliseconds(times: list[float]) -> str:
     low, median, high = statistics.quantiles(times, n=4)
     return f"{1000 * median:6.1f} ± {1000 * (high - low):5.1f}"
@@ -68,6 +55,7 @@ def compare(name: str) -> bool:
     if not torch.equal(scheme.quantize(weight).dequantize(), by_torch(weight, scale)):
         raise SystemExit(f"the two ways differ {name}")
     runs = interleaved(
+        RUNS,
         lambda: scheme.quantize(weight).dequantize(),
         lambda: by_torch(weight, scale),
         lambda: by_torch(weight, scale_of(weight)),
