@@ -114,7 +114,9 @@ def activation(model: nn.Module, batches: Batches | None = None) -> Scores:
         for batch in _each(batches, "activation"):
             model((batch.images if isinstance(batch, Split) else batch).to(device_of(model)))
     if unread := [name for name in weights if name not in reached]:
-        raise CompressionError(f"No image passed through {', '.join(unread)}; is it part of the forward pass?")
+        raise CompressionError(
+            f"No image passed through {', '.join(unread)}; is it part of the forward pass?"
+        )
     return {name: weight.abs() * squares[name].sqrt() for name, weight in weights.items()}
 
 

@@ -127,7 +127,7 @@ def _split(flat: Sequence[Float[ndarray, " n"]], low: Any, high: Any) -> tuple[i
         if np.count_nonzero(reach) < len(chunk):  # NaN does not reach either
             _refuse_nan([chunk])
         inside.append(chunk[reach > under])  # of two truths, the first without the second
-    return below, np.concatenate(inside)
+    return int(below), np.concatenate(inside)
 
 
 def _compared(flat: Sequence[Float[ndarray, " n"]], end: Any) -> tuple[Iterator[ndarray], Iterator[ndarray]]:
