@@ -46,7 +46,7 @@ def heat_map(
     image = drawing.ax.imshow(percents, cmap=_MAP, norm=shade, aspect="auto")
     for row, line in enumerate(percents):
         for column, value in enumerate(line):
-            ink = "black" if _brightness(shade(value)) > 0.4 else "white"
+            ink = "black" if _luminance(shade(value)) > 0.179 else "white"  # where both stand out alike
             drawing.ax.text(column, row, f"{value:.1f}", ha="center", va="center", color=ink, fontsize=9)
     drawing.ax.set_xticks(range(len(x)), [f"{100 * share:.3g}" for share in x])
     drawing.ax.set_yticks(range(len(series)), list(series))
@@ -56,10 +56,10 @@ def heat_map(
     return drawing
 
 
-def _brightness(shade: float) -> float:
-    """Return the luma of a shade of the map, 0 for black and 1 for white."""
-    red, green, blue, _ = _MAP(shade)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+def _luminance(shade: float) -> float:
+    """Return the relative luminance of a shade of the map as WCAG 2.1 defines it, 0 black and 1 white."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in _MAP(shade)[:3]]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 def _check(x: Sequence[float], series: Mapping[str, Sequence[Accuracy]]) -> None:
