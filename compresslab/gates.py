@@ -141,10 +141,22 @@ def freeze_gates(model: nn.Module) -> nn.Module:
     result = copy.deepcopy(model)
     for layer, gates in _gated(result):
         gates.eval()
-        parametrize.remove_parametrizations(layer, "weight")
-        with torch.no_grad():
-            cast(Tensor, layer.weight).add_(0.0)  # a negative weight behind a closed gate is -0.0
+        weight = cast(Tensor, layer.weight).detach() + 0.0  # a negative weight times 0 is -0.0
+        _make_plain(layer, nn.Parameter(weight))
     return result
+
+
+def _make_plain(layer: nn.Module, weight: nn.Parameter) -> None:
+    """Take a layer's parametrization away, in place.
+
+    torch's ``remove_parametrizations`` would edit the layer's class, which copies of a layer share: the
+    argument of ``freeze_gates`` would lose its weight.
+    """
+    bias = cast(nn.Parameter | None, layer.bias)
+    layer.__class__ = type(layer).__bases__[0]
+    del layer.parametrizations, layer.bias
+    layer.register_parameter("weight", weight)
+    layer.register_parameter("bias", bias)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 A penalty is a frozen value. Called with a model it is a term of the loss, ``train(..., penalty=L1(1e-4))``;
 its ``proximal`` step solves the same problem exactly for the weights alone, and
-``train(..., after_step=L1(1e-4).after_step)`` takes it after every step of the optimizer. Use one or the
-other. With a penalty, give ``keep_best=False``: the epoch of the lowest validation loss is often an early
-one, before the zeros.
+``train(..., after_step=L1(0.2).after_step)`` takes it after every step of the optimizer. Use one or the
+other; their strengths differ (see ``Proximal``). Give ``keep_best=False`` with either: the epoch of the
+lowest validation loss is often an early one, before the zeros.
 """
 
 from __future__ import annotations
@@ -68,9 +68,10 @@ class Proximal(Penalty):
 
     ``proximal(w, step)`` is the x that makes ``(x - w)^2 / 2 + step * strength * of(x)`` smallest. After a
     step of plain SGD of size ``step`` this is proximal gradient descent, which ends at a minimum of loss plus
-    penalty. Adam scales each weight's step by itself, and the proximal step after it does not: the zeros are
-    as exact, but the end is another minimum, and a strength found with one optimizer says little about the
-    other.
+    penalty. Adam scales each weight's step to about ``lr`` whatever its gradient, and the proximal step after
+    it does not: the zeros are as exact, but the end is another point, and the strength competes with 1, not
+    with the gradient. On LeNet-300-100 and the digits, 15 epochs, L1(0.3) with Adam makes half the weights
+    zero, and L1(0.001) with SGD (lr 0.05, momentum 0.9) an eighth.
 
     Source: Parikh, Boyd, Foundations and Trends in Optimization 1, 2014.
     """
