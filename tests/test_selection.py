@@ -1,6 +1,7 @@
 """Selection: always the first so many of a stable sort, whatever equals what; patterns in every group."""
 
 import math
+import tracemalloc
 from unittest.mock import patch
 
 import numpy as np
@@ -71,6 +72,23 @@ def test_a_sample_that_misleads_costs_time_and_nothing_else():
         low, high = selection._bracket([scores.numpy()], 100)
         assert low == high == 100.0
         assert as_lists(smallest([scores], 100)) == by_sorting([scores], 100)
+
+
+@pytest.mark.parametrize("extra", [-20, 0, 20])
+@pytest.mark.parametrize("mass", [0.0, 1.0])
+def test_many_equal_scores_need_no_copy_of_them(mass, extra):
+    """Half the scores are equal, the lower or the upper half, and the threshold lies where it begins."""
+    scores = torch.rand(4_000_000, generator=torch.Generator().manual_seed(0)) * 0.99 + 0.005
+    scores[::2] = mass
+    count = 2_000_000 + extra
+    tracemalloc.start()
+    (mask,) = smallest([scores], count)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert mask.sum() == count
+    assert scores[mask].max() <= scores[~mask].min()
+    # 4 MB of mask, 1 of sample and chunks, 1.6 % of 16 MB inside the bracket; a copy of the half is 8 MB
+    assert peak < 7e6
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
