@@ -7,13 +7,16 @@ The edges (data, plots, widgets, ...) load when first used, so that the import s
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from compresslab import criteria, penalties
 from compresslab.activations import quantize_activations
 from compresslab.comparing import compare
 from compresslab.compress import fake_quantize, quantize
 from compresslab.errors import CompressionError, DataError, FormatError
 from compresslab.granularity import PerChannel, PerGroup, PerTensor
 from compresslab.measuring import Report, measure
+from compresslab.pruning import prune_weights
 from compresslab.quantizers import Asymmetric, Binary, KMeans, PowerOfTwo, QuantizedTensor, Symmetric, Ternary
+from compresslab.scanning import sensitivity
 from compresslab.storage.container import load, save
 from compresslab.training import evaluate, train
 
@@ -37,6 +40,7 @@ __all__ = [
     "Ternary",
     "checkpoints",
     "compare",
+    "criteria",
     "data",
     "evaluate",
     "exercises",
@@ -44,10 +48,13 @@ __all__ = [
     "load",
     "measure",
     "models",
+    "penalties",
     "plots",
+    "prune_weights",
     "quantize",
     "quantize_activations",
     "save",
+    "sensitivity",
     "train",
     "widgets",
 ]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from compresslab.drawing import BLUE, COLOURS, FADED, GREEN, MARKERS, ORANGE, PURPLE, SKY, VERMILION, Drawing
 from compresslab.errors import CompressionError
+from compresslab.heat_maps import heat_map
 from compresslab.quantized import Scheme
 from compresslab.staircases import staircase as staircase_of
 
@@ -30,6 +31,7 @@ __all__ = [
     "VERMILION",
     "bytes_bars",
     "error_by_magnitude",
+    "heat_map",
     "histogram",
     "staircases",
     "sweep",

@@ -13,14 +13,15 @@ PACKAGE = ROOT / "compresslab"
 
 LINES = [
     "errors",
-    "granularity clipping quantized uniform codebooks quantizers selection",
+    "granularity clipping quantized uniform codebooks quantizers selection patterns",
     "storage.bits storage.sparse storage.entropy storage.strict storage.header storage.payload",
-    "images networks",  # values that others pass around
-    "criteria penalties graph surgery layers folding integer models",
+    "images networks evaluation",  # values that others pass around
+    "weights criteria gates penalties graph surgery layers folding integer models",
     "storage.slots storage.container",
-    "evaluation training compress activations distillation tables costs measuring comparing searching export",
+    "training pruning compress activations distillation "
+    "tables scanning costs measuring comparing searching export",
 ]
-EDGES = "data svg staircases drawing plots widgets checkpoints exercises"
+EDGES = "data svg staircases drawing heat_maps plots widgets checkpoints exercises"
 LINE_OF = {name: number for number, line in enumerate([*LINES, EDGES]) for name in line.split()}
 
 
