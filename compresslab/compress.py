@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from compresslab.errors import CompressionError
@@ -18,6 +18,8 @@ from compresslab.layers import (
     replace,
 )
 from compresslab.quantized import QuantizedTensor, Scheme
+from compresslab.quantizers import KMeans
+from compresslab.shared import LearnedCodebook
 
 Schemes = Scheme | Mapping[str, Scheme | None]
 
@@ -68,7 +70,8 @@ def fake_quantize(model: nn.Module, schemes: Schemes, learned_step: bool = False
     Args:
         model: a network in floats.
         schemes: as in ``quantize``.
-        learned_step: let the optimizer move the scales too (Symmetric only).
+        learned_step: let the optimizer move the scales too (Symmetric), or the centroids instead of the
+            weights, each weight bound to the centroid it starts at (KMeans).
 
     Returns:
         A new model with torch parametrizations on its weights.
@@ -77,7 +80,7 @@ def fake_quantize(model: nn.Module, schemes: Schemes, learned_step: bool = False
         CompressionError: as in ``quantize``, a learned step was asked of another scheme, or the weight
             is parametrized already.
 
-    Chapter: 07.
+    Chapter: 07; a learned codebook: 18.
     """
     result = copy.deepcopy(model)
     prepared: set[nn.Module] = set()
@@ -91,7 +94,7 @@ def fake_quantize(model: nn.Module, schemes: Schemes, learned_step: bool = False
                 f"{fake_quantizer(layer) or 'something else'}; start from the float model."
             )
         _quantized(name, scheme, layer)  # refuse now what the first training step would refuse
-        fake = FakeQuantize(scheme, float_weight(layer), learned_step)
+        fake = _fake(scheme, float_weight(layer), learned_step)
         parametrize.register_parametrization(layer, "weight", fake)
         prepared.add(layer)
     return result
@@ -143,3 +146,9 @@ def _check_wanted(model: nn.Module, layers: Mapping[str, nn.Module], wanted: Map
     if not layers:
         state = "are quantized already" if done else "do not exist"
         raise CompressionError(f"The linear and convolution layers of this {type(model).__name__} {state}.")
+
+
+def _fake(scheme: Scheme, weight: Tensor, learned_step: bool) -> FakeQuantize:
+    if learned_step and isinstance(scheme, KMeans):
+        return LearnedCodebook(scheme, weight)
+    return FakeQuantize(scheme, weight, learned_step)

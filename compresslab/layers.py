@@ -190,8 +190,8 @@ def _first_step(scheme: Scheme, weight: Tensor) -> Float[Tensor, " rows"]:
     """Start each row's step at ``2 * mean |w| / sqrt(q)``; at 1 in a row of zeros."""
     if not isinstance(scheme, Symmetric):
         raise CompressionError(
-            f"A learned step was asked for {scheme}; only Symmetric has one. "
-            "Use Symmetric, or learned_step=False."
+            f"A learned step was asked for {scheme}; only Symmetric has one (and KMeans learns centroids). "
+            "Use one of these, or learned_step=False."
         )
     blocks = scheme.granularity.split(weight.detach().float())
     means = torch.cat([block.abs().mean(dim=1) for block in blocks])

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -183,6 +184,8 @@ class KMeans(Scheme):
         bits: width of a code, 1 to 8; a row stores ``2**bits`` centroids, with repetitions at the
             end where it has fewer distinct weights.
         granularity: which weights share a codebook.
+        keep_zero: reserve one centroid of each row for exactly 0 and fit the others to the weights that
+            are not 0, so that a pruned weight stays one.
 
     Raises:
         CompressionError: impossible bits or granularity.
@@ -196,23 +199,33 @@ class KMeans(Scheme):
 
     bits: int = 4
     granularity: Granularity = PerTensor()
+    keep_zero: bool = False
 
     def __post_init__(self) -> None:
         check_bits(self, 1)
+        if not isinstance(self.keep_zero, bool):
+            raise CompressionError(f"KMeans was given keep_zero={self.keep_zero!r}; write True or False.")
 
     def row_layout(self) -> Layout:
         return {"centroids": ((2**self.bits,), torch.float32)}
 
     def fit(self, rows: Float[Tensor, "rows columns"]) -> dict[str, Tensor]:
-        values = rows.cpu().numpy()
-        centroids = torch.stack([torch.from_numpy(kmeans_centroids(row, 2**self.bits)) for row in values])
-        return {"centroids": centroids.float().to(rows.device)}
+        find = self._beside_zero if self.keep_zero else kmeans_centroids
+        centroids = [torch.from_numpy(find(row, 2**self.bits)) for row in rows.cpu().numpy()]
+        return {"centroids": torch.stack(centroids).float().to(rows.device)}
+
+    @staticmethod
+    def _beside_zero(row: np.ndarray, clusters: int) -> np.ndarray:
+        kept = row[row != 0]
+        found = kmeans_centroids(kept, clusters - 1) if len(kept) else np.zeros(clusters - 1)
+        return np.sort(np.append(found, 0.0))
 
     def levels(self, parameters: Parameters) -> Float[Tensor, "rows levels"]:
         return parameters["centroids"]
 
     def to_dict(self) -> dict[str, Any]:
-        return {**super().to_dict(), "bits": self.bits}
+        zero = {"keep_zero": True} if self.keep_zero else {}  # left out where it is not asked: older files
+        return {**super().to_dict(), "bits": self.bits, **zero}
 
 
 _NAMES: dict[str, type] = {

@@ -16,7 +16,7 @@ LINES = [
     "granularity clipping quantized uniform codebooks quantizers selection patterns",
     "storage.bits storage.sparse storage.entropy storage.strict storage.header storage.payload",
     "images networks evaluation",  # values that others pass around
-    "weights criteria gates penalties graph surgery layers folding integer models",
+    "weights criteria gates penalties graph surgery layers shared folding integer models",
     "storage.slots storage.container",
     "training pruning compress activations distillation "
     "tables scanning costs measuring comparing searching export",
