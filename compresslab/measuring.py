@@ -102,7 +102,13 @@ class Report:
 
 
 def measure(
-    model: nn.Module, data: ImageData, name: str | None = None, *, latency: bool = True, repeats: int = 30
+    model: nn.Module,
+    data: ImageData,
+    name: str | None = None,
+    *,
+    plain: bool = False,
+    latency: bool = True,
+    repeats: int = 30,
 ) -> Report:
     """Measure size, work, latency and accuracy of a network on the test split.
 
@@ -113,6 +119,7 @@ def measure(
         model: any network that ``save`` can write; it comes back in the mode it had.
         data: a data set with ``name`` and ``test``, as ``data.digits()`` returns it.
         name: how the tables shall call it; by default the builder's name, else the class's.
+        plain: count the bytes of a plain file, as ``save`` writes it with the same word.
         latency: whether to time batches of 1 and 64 images (on whatever threads torch is set to).
         repeats: timed runs per batch size at most; a slow network gets fewer.
 
@@ -127,7 +134,7 @@ def measure(
     images, labels = _test_split(data)
     with evaluating(model):
         _check_answers(model, images, labels, data.name)
-        payload, parts = encode(model)
+        payload, parts = encode(model, plain=plain)
         if sum(parts.values()) != len(payload):
             raise CompressionError(
                 f"The parts {parts} of the file do not add up to its {len(payload)} bytes."

@@ -23,6 +23,7 @@ class Panel:
         x_label: name and unit of the horizontal axis.
         y_label: name and unit of the vertical axis.
         title: one line above; it should say what is seen.
+        names: of the places 0, 1, 2 ... on the horizontal axis, in place of numbers.
         width: of the drawing, in its own units; it shrinks to the page.
         height: of the drawing.
     """
@@ -32,6 +33,7 @@ class Panel:
     x_label: str
     y_label: str
     title: str
+    names: Sequence[str] = ()
     width: int = 480
     height: int = 340
     _parts: list[str] = field(default_factory=list)
@@ -73,6 +75,21 @@ class Panel:
             'fill="currentColor" fill-opacity=".16"',
         )
 
+    def stack(self, place: float, parts: Iterable[tuple[str, float]], half: float = 0.35) -> Panel:
+        """Draw a bar at a place from parts of a colour and a height each, the first at the bottom."""
+        left, right, bottom = self._across(place - half), self._across(place + half), 0.0
+        for colour, height in parts:
+            path = f"M{left} {self._down(bottom)}V{self._down(bottom + height)}H{right}V{self._down(bottom)}z"
+            self._draw(path, f'fill="{colour}"')
+            bottom += height
+        return self
+
+    def write(self, x: float, y: float, text: str, colour: str = "currentColor") -> Panel:
+        """Write a word, its middle at x and its foot at y."""
+        where = f'x="{self._across(x)}" y="{self._down(y)}" text-anchor="middle" fill="{colour}"'
+        self._parts.append(_text(text, where))
+        return self
+
     def marks(self, values: Iterable[float]) -> Panel:
         """Mark values on the vertical axis by short strokes."""
         path = "".join(f"M56 {self._down(value)}h9" for value in values)
@@ -94,14 +111,17 @@ class Panel:
                 self.y_label,
                 f'transform="translate(14 {(36 + bottom) / 2:g})rotate(-90)" text-anchor="middle"',
             )
-            + "".join(self._tick(value) for value in ticks(*self.x))
+            + "".join(self._tick(value, text) for value, text in self._places())
             + "".join(self._level(value) for value in ticks(*self.y))
         )
 
-    def _tick(self, value: float) -> str:
+    def _places(self) -> Iterable[tuple[float, str]]:
+        return enumerate(self.names) if self.names else ((value, _number(value)) for value in ticks(*self.x))
+
+    def _tick(self, value: float, text: str) -> str:
         x, y = self._across(value), self.height - 48
         stroke = f'<path d="M{x} {y}v5" stroke="currentColor"/>'
-        return stroke + _text(_number(value), f'x="{x}" y="{y + 19}" text-anchor="middle"')
+        return stroke + _text(text, f'x="{x}" y="{y + 19}" text-anchor="middle"')
 
     def _level(self, value: float) -> str:
         y = float(self._down(value))

@@ -112,7 +112,7 @@ def test_paths_may_be_text_and_links_are_followed(tmp_path):
 
 def test_a_stranger_can_read_a_file_from_its_description():
     model = quantized(network("lenet_300_100"), Symmetric(3, PerChannel()))
-    header, payload = take_apart(encode(model)[0])
+    header, payload = take_apart(encode(model, plain=True)[0])
     assert header["builder"] == ["lenet_300_100", SMALL["lenet_300_100"]]
     position = 0
     for name, shape, layout, *scheme in header["tensors"]:
@@ -150,7 +150,7 @@ def test_each_part_counts_what_its_name_says():
     shapes = [layer.quantized.shape for layer in layers]
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     channels = sum(norm.num_features for norm in norms)
-    _, parts = encode(model)
+    _, parts = encode(model, plain=True)
     assert parts["codes"] == sum((3 * math.prod(shape) + 7) // 8 for shape in shapes)
     assert parts["scales"] == sum(4 * 8 * shape[0] for shape in shapes)  # 8 centroids per channel
     assert parts["biases"] == 4 * (3 + channels)  # the linear layer's and the norms'
@@ -200,7 +200,7 @@ def test_golden_files_are_read_and_written_to_the_byte(name):
     golden = (GOLDEN / f"{name}.clab").read_bytes()
     into = Kinds(fill=False) if name == "v1_kinds" else None
     assert same(decode(golden, into=into), model)
-    assert encode(model)[0] == golden
+    assert encode(model, plain=True)[0] == golden
 
 
 # ---- Loading into a given module -------------------------------------------------------------------------
@@ -274,7 +274,7 @@ def test_a_module_that_does_not_fit_is_refused_and_left_as_it_was(message):
 
 def test_a_damaged_file_leaves_the_given_module_as_it_was():
     """The last scale is infinite: everything before it was fine and had been read."""
-    header, payload = take_apart(encode(quantized(stranger(), Symmetric(4)))[0])
+    header, payload = take_apart(encode(quantized(stranger(), Symmetric(4)), plain=True)[0])
     assert header["tensors"][-2][:3] == ["3.weight", [3, 1352], "packed"]
     payload = payload[:-16] + struct.pack("<f", math.inf) + payload[-12:]
     into = stranger(1).train()

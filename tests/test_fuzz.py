@@ -28,6 +28,7 @@ from compresslab.granularity import PerChannel, PerGroup, PerTensor
 from compresslab.quantizers import Asymmetric, Binary, KMeans, PowerOfTwo, Symmetric, Ternary
 from compresslab.storage.container import MAX_BYTES, encode, load
 from compresslab.storage.header import Header
+from compresslab.storage.streams import CODERS
 
 SECONDS = 10  # of processor time; the usual file takes a millisecond
 LARGEST = 1 << 20  # payloads are made to fit their header up to this size
@@ -43,7 +44,25 @@ def seeds():
     models += [(quantized(network("lenet5"), scheme), None) for scheme in schemes]
     models += [(quantized(network("residual"), KMeans(3)), None)]
     models += [(Kinds(), Kinds), (quantized(stranger(), Binary(PerChannel())), stranger)]
-    return [(encode(model)[0], into) for model, into in models]
+    models += [(thinned(network("article"), share), None) for share in (0.5, 0.9, 0.99)]
+    models += [(quantized(thinned(network("lenet_300_100"), 0.8), KMeans(3, keep_zero=True)), None)]
+    written = [(encode(model, plain=plain)[0], into) for model, into in models for plain in (True, False)]
+    return [*written, *((encode(model, coders=[coder])[0], None) for coder in CODERS for model in few())]
+
+
+def few():
+    """Sparse networks for every coder by itself."""
+    thin = thinned(network("article", seed=3), 0.9)
+    return [thin, quantized(copy.deepcopy(thin), Symmetric(4)), quantized(network("lenet5"), Ternary())]
+
+
+def thinned(model, share):
+    """Set the smallest weights of every layer to zero."""
+    for name, weight in model.named_parameters():
+        if name.endswith("weight") and weight.dim() > 1:
+            limit = weight.detach().abs().flatten().kthvalue(max(1, int(share * weight.numel()))).values
+            weight.data[weight.detach().abs() <= limit] = 0
+    return model
 
 
 # ---- What is done to a file -----------------------------------------------------------------------------

@@ -14,7 +14,9 @@ PACKAGE = ROOT / "compresslab"
 LINES = [
     "errors",
     "granularity clipping quantized uniform codebooks quantizers selection patterns",
-    "storage.bits storage.sparse storage.entropy storage.strict storage.header storage.payload",
+    "storage.bits storage.sparse storage.symbols storage.lanes storage.huffman storage.contexts "
+    "storage.ranges storage.strict "
+    "storage.streams storage.codings storage.header storage.payload",
     "images networks evaluation",  # values that others pass around
     "weights criteria gates penalties graph surgery layers shared folding integer models",
     "storage.slots storage.container",

@@ -253,3 +253,16 @@ def test_a_frame_that_is_too_long_is_refused():
     many = [(n / 1000, (n * 7 % 11) / 11) for n in range(1000)]
     with pytest.raises(CompressionError, match="one path in place of many"):
         Panel((0, 1), (0, 1), "x", "y", "t").line(many).svg("d")
+
+
+def test_a_stack_is_drawn_to_scale_and_places_may_have_names():
+    panel = Panel((-0.5, 1.5), (0, 10), "", "kB", "t", names=["before", "after"])
+    text = panel.stack(0, [("#111111", 4), ("#222222", 6)]).write(0, 10, "10").svg("d")
+    assert "before" in text
+    assert "after" in text
+    first, second = re.findall(r'd="M(\S+) (\S+)V(\S+)H(\S+)V\S+z" fill="#(?:111111|222222)"', text)
+    assert first[0] == second[0]
+    assert first[3] == second[3]
+    assert first[2] == second[1]  # the second part stands on the first
+    heights = [float(foot) - float(head) for _, foot, head, _ in (first, second)]
+    assert abs(heights[0] / heights[1] - 4 / 6) < 0.01  # coordinates have one decimal, bars 100 and more

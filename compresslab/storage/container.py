@@ -10,7 +10,7 @@ import secrets
 import stat
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
@@ -19,16 +19,17 @@ from torch import nn
 
 from compresslab.errors import CompressionError, FormatError
 from compresslab.models import build, builder_of
-from compresslab.storage.header import HEADER_COST, LARGEST_HEADER, MAGIC, PRELUDE, VERSION, Header
-from compresslab.storage.payload import entry_of, from_stream, to_bytes
+from compresslab.storage.header import HEADER_COST, LARGEST_HEADER, MAGIC, PRELUDE, VERSION, Entry, Header
+from compresslab.storage.payload import from_stream, write
 from compresslab.storage.slots import check_fit, fill, tensors_of
+from compresslab.storage.streams import CODERS
 from compresslab.storage.strict import refusing
 
 MAX_BYTES = 256_000_000
 PARTS = ("header", "codes", "scales", "indices", "biases", "weights")
 
 
-def save(model: nn.Module, path: str | Path) -> None:
+def save(model: nn.Module, path: str | Path, *, plain: bool = False) -> None:
     """Write a model to one file, whole or not at all.
 
     The bytes go to a temporary file beside the target, which takes its place in one step: a save that
@@ -37,6 +38,8 @@ def save(model: nn.Module, path: str | Path) -> None:
     Args:
         model: one of the book's networks, cut or quantized too, or any other module.
         path: the file; the ending is by custom ``.clab``.
+        plain: write codes side by side and numbers as they are. Otherwise each tensor is written in
+            whatever way takes the fewest bytes (chapter 18); what is loaded is the same.
 
     Raises:
         CompressionError: the model holds something that no file can hold; nothing was written.
@@ -44,7 +47,7 @@ def save(model: nn.Module, path: str | Path) -> None:
 
     Chapter: 02.
     """
-    data, _ = encode(model)
+    data, _ = encode(model, plain=plain)
     target = Path(os.path.realpath(path))  # through a link, as open() would
     if target.exists() and not target.is_file():
         raise CompressionError(f"{path} is not a file; give a path that is free or a file to replace.")
@@ -79,8 +82,15 @@ def load(path: str | Path, into: nn.Module | None = None, max_bytes: int = MAX_B
         return _load(stream, os.fstat(stream.fileno()).st_size, into, max_bytes)
 
 
-def encode(model: nn.Module) -> tuple[bytes, Mapping[str, int]]:
+def encode(
+    model: nn.Module, *, plain: bool = False, coders: Collection[str] = tuple(CODERS)
+) -> tuple[bytes, Mapping[str, int]]:
     """Write a model as the bytes of a file, and count them by part.
+
+    Args:
+        model: as in ``save``.
+        plain: as in ``save``.
+        coders: those that may write a tensor's planes, to see what one of them is worth.
 
     Returns:
         The bytes, and how many of them are header, codes, scales (and codebooks), indices, biases and
@@ -94,11 +104,11 @@ def encode(model: nn.Module) -> tuple[bytes, Mapping[str, int]]:
     >>> parts["weights"] + parts["biases"], sum(parts.values()) == len(data)
     (1334104, True)
     """
-    tensors = tensors_of(model)
-    header = Header(builder_of(model), tuple(entry_of(name, value) for name, value in tensors.items()))
+    written = [write(name, value, () if plain else coders) for name, value in tensors_of(model).items()]
+    header = Header(builder_of(model), tuple(entry for entry, _ in written))
     head = header.to_bytes()
     _check_loadable(header, head)
-    payload = [piece for name, value in tensors.items() for piece in to_bytes(name, value)]
+    payload = [piece for _, pieces in written for piece in pieces]
     start = PRELUDE.pack(MAGIC, VERSION, len(head), 0)
     start = PRELUDE.pack(MAGIC, VERSION, len(head), _checksum(start, [head, *payload]))
     parts = Counter({"header": len(start) + len(head)})
@@ -110,6 +120,19 @@ def encode(model: nn.Module) -> tuple[bytes, Mapping[str, int]]:
 def decode(data: bytes, into: nn.Module | None = None, max_bytes: int = MAX_BYTES) -> nn.Module:
     """Read a model from the bytes of a file; see ``load``."""
     return _load(io.BytesIO(data), len(data), into, max_bytes)
+
+
+def contents(data: bytes, max_bytes: int = MAX_BYTES) -> tuple[Entry, ...]:
+    """List the tensors of a file and how each is written, without loading any.
+
+    Raises:
+        FormatError: as ``load`` does.
+
+    >>> from compresslab import models
+    >>> contents(encode(models.article())[0])[1].bytes_by_part
+    {'biases': 128}
+    """
+    return _read_header(io.BytesIO(data), len(data), max_bytes).entries
 
 
 def _load(stream: BinaryIO, size: int, into: nn.Module | None, max_bytes: int) -> nn.Module:
@@ -150,8 +173,8 @@ def _read_header(stream: BinaryIO, size: int, max_bytes: int) -> Header:
             f"The header announces {stored} bytes of tensors, the file holds {size - PRELUDE.size - length}."
         )
     needed = sum(entry.bytes_in_memory for entry in header.entries)
-    packed = max((entry.bytes_by_part.get("codes", 0) for entry in header.entries), default=0)
-    _check_limit(HEADER_COST * length + needed + packed, max_bytes)
+    working = max((entry.bytes_to_read for entry in header.entries), default=0)
+    _check_limit(HEADER_COST * length + needed + working, max_bytes)
     return header
 
 

@@ -1,6 +1,9 @@
 """Write tensors as bytes and read them back, each value checked on its way in and out."""
 
+import json
 import sys
+from collections.abc import Collection
+from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 from compresslab.errors import CompressionError, FormatError
 from compresslab.quantized import QuantizedTensor, Scheme
 from compresslab.storage.bits import pack, packed_size, unpack
+from compresslab.storage.codings import Coding, write_codes, write_mask
 from compresslab.storage.header import LAYOUTS, Entry
 from compresslab.storage.strict import refusing
 
@@ -18,12 +22,28 @@ Stored = Tensor | QuantizedTensor
 _SLICE = 1 << 16  # levels looked at in one go: 256 kB, however many rows a weight has
 
 
-def entry_of(name: str, value: Stored) -> Entry:
-    """Describe a tensor as a file will hold it.
+def write(name: str, value: Stored, coders: Collection[str]) -> tuple[Entry, list[bytes]]:
+    """Describe a tensor as the file will hold it, and write it.
+
+    Args:
+        name: of the tensor.
+        value: numbers, or a quantized weight.
+        coders: of ``streams.CODERS``, those to choose from; none for raw values and codes side by side.
 
     Raises:
-        CompressionError: it is of a kind that no file can hold.
+        CompressionError: it is of a kind that no file can hold, cannot be read from memory, or could not
+            be loaded again.
     """
+    entry = _entry_of(name, value)
+    try:
+        if isinstance(value, QuantizedTensor):
+            return _write_codes(entry, value, coders)
+        return _write_numbers(entry, value, coders)
+    except (CompressionError, RuntimeError, TypeError) as error:
+        raise CompressionError(f"{name} cannot be saved: {error}") from error
+
+
+def _entry_of(name: str, value: Stored) -> Entry:
     if isinstance(value, QuantizedTensor):
         return Entry(name, value.shape, "packed", value.scheme)
     if nn.parameter.is_lazy(value):
@@ -36,24 +56,39 @@ def entry_of(name: str, value: Stored) -> Entry:
     return Entry(name, tuple(value.shape), LAYOUTS[value.dtype])
 
 
-def to_bytes(name: str, value: Stored) -> list[bytes]:
-    """Write a tensor: raw values, or packed codes and then the scheme's parameters.
+def _write_codes(entry: Entry, value: QuantizedTensor, coders: Collection[str]) -> tuple[Entry, list[bytes]]:
+    check_values(value)
+    low, _ = value.scheme.code_range
+    codes = (value.codes.to(torch.int16) - low).to(torch.uint8).cpu().numpy()
+    parameters = [_raw(value.parameters[key]) for key in entry.parameters]
+    packed = entry, [pack(codes, value.bits), *parameters]
+    if not coders:
+        return packed
+    coding, planes = write_codes(codes.reshape(entry.matrix_shape), value.bits, coders)
+    return _shorter(packed, (replace(entry, coding=coding), [*planes, *parameters]))
 
-    Raises:
-        CompressionError: the values cannot be read from memory, or could not be loaded again.
-    """
-    try:
-        if isinstance(value, QuantizedTensor):
-            check_values(value)
-            low, _ = value.scheme.code_range
-            codes = pack((value.codes.to(torch.int16) - low).to(torch.uint8), value.bits)
-            return [
-                codes,
-                *(_raw(value.parameters[key]) for key in value.scheme.parameter_layout(value.shape)),
-            ]
-        return [_raw(value)]
-    except (CompressionError, RuntimeError, TypeError) as error:
-        raise CompressionError(f"{name} cannot be saved: {error}") from error
+
+def _write_numbers(entry: Entry, value: Tensor, coders: Collection[str]) -> tuple[Entry, list[bytes]]:
+    """Leave out what is zero in every bit; minus zero is a number like any other."""
+    raw = entry, [_raw(value)]
+    if not coders or value.dim() == 0:
+        return raw
+    units = np.frombuffer(raw[1][0], np.uint8).reshape(*entry.matrix_shape, entry.dtype.itemsize)
+    mask = np.asarray(units.any(axis=2))
+    if mask.all():
+        return raw
+    coding, planes = write_mask(mask, coders)
+    return _shorter(raw, (replace(entry, coding=coding), [*planes, units[mask].tobytes()]))
+
+
+def _shorter(*written: tuple[Entry, list[bytes]]) -> tuple[Entry, list[bytes]]:
+    """Keep the one with fewer bytes in payload and header."""
+
+    def cost(pair: tuple[Entry, list[bytes]]) -> int:
+        entry, pieces = pair
+        return sum(map(len, pieces)) + (len(json.dumps(entry.coding.to_list())) if entry.coding else 0)
+
+    return min(written, key=cost)
 
 
 def from_stream(entry: Entry, stream: BinaryIO) -> Stored:
@@ -63,7 +98,11 @@ def from_stream(entry: Entry, stream: BinaryIO) -> Stored:
         FormatError: the stream ends early, or values are impossible.
     """
     if entry.scheme is None:
-        return _read(entry.name, entry.shape, entry.dtype, stream)
+        return (
+            _read(entry.name, entry.shape, entry.dtype, stream)
+            if entry.coding is None
+            else _scatter(entry, entry.coding, stream)
+        )
     codes = torch.from_numpy(_read_codes(entry, entry.scheme, stream)).view(entry.dtype)
     parameters = {
         key: _read(f"{entry.name}, {key}", shape, dtype, stream)
@@ -111,10 +150,26 @@ def _read(name: str, shape: tuple[int, ...], dtype: torch.dtype, stream: BinaryI
 
 
 def _read_codes(entry: Entry, scheme: Scheme, stream: BinaryIO) -> np.ndarray:
-    data = stream.read(packed_size(entry.count, scheme.bits))
-    codes = refusing(lambda: unpack(data, scheme.bits, entry.count), f"The codes of {entry.name!r:.80}")
+    coding = entry.coding
+    if coding is None:
+        data = stream.read(packed_size(entry.count, scheme.bits))
+        codes = refusing(lambda: unpack(data, scheme.bits, entry.count), f"The codes of {entry.name!r:.80}")
+    else:
+        planes = [stream.read(plane.length) for plane in coding.streams]
+        codes = refusing(
+            lambda: coding.matrix(planes, entry.matrix_shape, scheme.bits), f"The codes of {entry.name!r:.80}"
+        )
     np.add(codes, scheme.code_range[0] % 256, out=codes)  # modulo 256: the same byte, read as int8 later
     return codes
+
+
+def _scatter(entry: Entry, coding: Coding, stream: BinaryIO) -> Tensor:
+    """Read the numbers that are not zero into their places."""
+    planes = [stream.read(plane.length) for plane in coding.streams]
+    mask = refusing(lambda: coding.mask(planes, entry.matrix_shape), f"The places of {entry.name!r:.80}")
+    tensor = torch.zeros(entry.matrix_shape, dtype=entry.dtype)
+    tensor[torch.from_numpy(mask)] = _read(entry.name, (coding.kept,), entry.dtype, stream)
+    return tensor.reshape(entry.shape)
 
 
 def _little_endian(data: np.ndarray, itemsize: int) -> np.ndarray:

@@ -1,0 +1,234 @@
+"""Range coding: a symbol costs what its probability is worth, a fraction of a bit included.
+
+A Huffman word has whole bits, so a weight that is zero nineteen times in twenty still costs one. A range
+coder spends log2(1 / probability) by keeping all symbols in one long number; here it is the variant called
+asymmetric numeral systems, from the library constriction. What it needs from us are the probabilities, as
+integers stored in front, so that every machine computes the same ones: how often each symbol occurs, in all
+or in each context (``contexts``).
+
+A count is stored as one byte, a tiny float with four bits of exponent and four of mantissa. That is wrong by
+one part in 32 at most, which costs less than a thousandth of the size, whatever the symbols; only those that
+are rarer than one in 2**18 are stored as if they were not, at a few bytes each.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import constriction
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from compresslab.errors import CompressionError, FormatError
+from compresslab.storage.contexts import CONTEXTS, Neighbourhood, find_stride
+from compresslab.storage.symbols import check_alphabet, check_symbols, count_symbols
+
+__all__ = ["CONTEXTS", "decode", "encode"]
+
+_CHUNK = 1 << 18  # symbols handed over in one go: a megabyte, as the library takes four bytes each
+_NARROW, _WIDE = 32, 4096  # of a lane with contexts: neither many lanes nor many steps for few symbols
+# 0 to 15, then 16 numbers for each power of two: 16 to 31, 32 to 62, ... , 262,144 to 507,904.
+_AMOUNTS = np.concatenate([np.arange(16), *(np.arange(16, 32) << power for power in range(15))])
+_MIDDLES = (_AMOUNTS[1:] + _AMOUNTS[:-1] + 1) // 2
+_BITS = 18  # of a count before it is rounded: the amounts reach that far
+
+Shape = tuple[int, int]
+Symbols = UInt8[np.ndarray, "rows columns"]
+Grid = UInt8[np.ndarray, "steps lanes"]
+Tables = UInt8[np.ndarray, "contexts alphabet"]
+
+_LIBRARY: Any = constriction  # it has no type hints
+AnsCoder = _LIBRARY.stream.stack.AnsCoder
+Categorical = _LIBRARY.stream.model.Categorical
+
+
+def encode(symbols: Symbols, alphabet: int, contexts: int = 1) -> bytes:
+    """Write symbols by how often they occur, in all or in each context.
+
+    Args:
+        symbols: numbers below ``alphabet``.
+        alphabet: how many symbols there are, 1 to 256.
+        contexts: 1, or ``CONTEXTS`` where rare symbols keep together, as in pruned matrices.
+
+    Returns:
+        With contexts, the most common symbol and the stride; one byte for each symbol (of each context); the
+        number that holds all symbols. Nothing at all where nothing can differ.
+
+    Raises:
+        CompressionError: the symbols are not a matrix of uint8, one is not in the alphabet, or ``contexts``
+            is neither.
+
+    Source: Duda, 2013 (arXiv:1311.2540). Library: Bamler, 2022 (arXiv:2201.01741).
+    Chapter: 18.
+
+    >>> sparse = np.array([[0] * 19 + [1]] * 50, dtype=np.uint8)  # 1000 symbols of 0.286 bits: 36 bytes
+    >>> len(encode(sparse, alphabet=2)), len(encode(sparse, alphabet=2, contexts=CONTEXTS))
+    (41, 55)
+    """
+    check_symbols(symbols, alphabet)
+    _check(symbols.shape, contexts)
+    if not symbols.size or alphabet == 1:
+        return b""
+    return _encode_alike(symbols, alphabet) if contexts == 1 else _encode_apart(symbols, alphabet)
+
+
+def decode(data: bytes, shape: Shape, alphabet: int, contexts: int = 1) -> Symbols:
+    """Read symbols back.
+
+    Args:
+        data: what ``encode`` returned; anything else is refused, so that equal symbols mean equal bytes.
+        shape: of the symbols.
+        alphabet: as given to ``encode``.
+        contexts: as given to ``encode``.
+
+    Raises:
+        CompressionError: the shape, the alphabet or the contexts are impossible.
+        FormatError: the data is damaged or not ours.
+    """
+    check_alphabet(alphabet)
+    _check(shape, contexts)
+    if 0 in shape or alphabet == 1:
+        if len(data):
+            raise FormatError(f"symbols that cannot differ take no bytes, found {len(data)}")
+        return np.zeros(shape, dtype=np.uint8)
+    return _decode_alike(data, shape, alphabet) if contexts == 1 else _decode_apart(data, shape, alphabet)
+
+
+def _check(shape: tuple[int, ...], contexts: int) -> None:
+    if len(shape) != 2 or min(shape) < 0:
+        raise CompressionError(f"symbols must be a matrix, found the shape {tuple(shape)}; reshape them")
+    if contexts not in (1, CONTEXTS):
+        raise CompressionError(f"symbols have 1 or {CONTEXTS} contexts, found {contexts!r}")
+
+
+def _encode_alike(symbols: Symbols, alphabet: int) -> bytes:
+    tables = _tables(count_symbols(symbols, alphabet)[None])
+    flat, coder, (model,) = symbols.reshape(-1), AnsCoder(), _models(tables)
+    if np.count_nonzero(tables) > 1:
+        for start in reversed(range(0, len(flat), _CHUNK)):  # last in, first out
+            coder.encode_reverse(flat[start : start + _CHUNK].astype(np.int32), model)
+    return tables.tobytes() + _to_bytes(coder)
+
+
+def _decode_alike(data: bytes, shape: Shape, alphabet: int) -> Symbols:
+    tables, coder = _open(data, 1, alphabet)
+    symbols, (model,) = np.full(shape, tables.argmax(), dtype=np.uint8), _models(tables)
+    flat = symbols.reshape(-1)
+    if np.count_nonzero(tables) > 1:
+        for start in range(0, len(flat), _CHUNK):
+            chunk = flat[start : start + _CHUNK]
+            chunk[:] = coder.decode(model, len(chunk))
+    _check_end(coder, tables, count_symbols(symbols, alphabet)[None])
+    return symbols
+
+
+def _encode_apart(symbols: Symbols, alphabet: int) -> bytes:
+    common = int(count_symbols(symbols, alphabet).argmax())
+    grid = _grid(symbols, common)
+    contexts, stride = np.empty_like(grid), find_stride(grid != common)
+    near = Neighbourhood(grid.shape[1], stride)
+    for step, found in zip(grid, contexts, strict=True):
+        found[:] = near.contexts()
+        near.add(step != common)
+    tables = _tables(_count(grid, contexts, symbols.size, alphabet))
+    models, coder = _models(tables), AnsCoder()
+    for number in reversed(range(len(grid))):  # last in, first out
+        found = contexts[number, : _lanes_at(number, grid.shape, symbols.size)]
+        for context, places in reversed(_groups(found)):
+            coder.encode_reverse(grid[number, places].astype(np.int32), models[context])
+    return bytes([common, stride]) + tables.tobytes() + _to_bytes(coder)
+
+
+def _decode_apart(data: bytes, shape: Shape, alphabet: int) -> Symbols:
+    if len(data) < 2 or data[0] >= alphabet or data[1] < 2:
+        raise FormatError(f"a symbol below {alphabet} and a stride from 2 come first, found {data[:2].hex()}")
+    common, stride, count = data[0], data[1], shape[0] * shape[1]
+    tables, coder = _open(data[2:], CONTEXTS, alphabet)
+    grid, models = _grid(np.full(shape, common, dtype=np.uint8), common), _models(tables)
+    contexts, near = np.empty_like(grid), Neighbourhood(grid.shape[1], stride)
+    for number, (step, found) in enumerate(zip(grid, contexts, strict=True)):
+        found[:] = near.contexts()
+        for context, places in _groups(found[: _lanes_at(number, grid.shape, count)]):
+            step[places] = coder.decode(models[context], len(places))
+        near.add(step != common)
+    counts = _count(grid, contexts, count, alphabet)
+    _check_end(coder, tables, counts)
+    if common != counts.sum(axis=0).argmax() or stride != find_stride(grid != common):
+        raise FormatError(f"{common} is not the most common symbol, or {stride} not the best stride")
+    return grid.T.reshape(-1)[:count].reshape(shape)
+
+
+def _groups(contexts: UInt8[np.ndarray, " lanes"]) -> list[tuple[int, Int[np.ndarray, " places"]]]:
+    """Return the places of each context that comes up; all of a group are coded under one model."""
+    order, ends = np.argsort(contexts, kind="stable"), np.cumsum(np.bincount(contexts, minlength=CONTEXTS))
+    bounds = pairwise([0, *ends.tolist()])
+    return [(context, order[first:last]) for context, (first, last) in enumerate(bounds) if first < last]
+
+
+def _tables(counts: Int[np.ndarray, "contexts alphabet"]) -> Tables:
+    """Round counts to amounts that a byte can name; what occurs keeps one at least."""
+    lengths = np.frexp(counts.max(axis=1, keepdims=True).astype(np.float64))[1]
+    scaled = -(-counts >> np.maximum(lengths - _BITS, 0))
+    return np.searchsorted(_MIDDLES, scaled, side="right").astype(np.uint8)
+
+
+def _models(tables: Tables) -> list[Any]:
+    """Return a model for each table; one that never comes up, but in a damaged file may, treats all alike."""
+    weights = _AMOUNTS[tables].astype(np.float64)  # of integers, so that their sums are exact
+    weights[~weights.any(axis=1)] = 1
+    return [Categorical(row, perfect=False) for row in weights]
+
+
+def _count(grid: Grid, contexts: Grid, count: int, alphabet: int) -> Int[np.ndarray, "contexts alphabet"]:
+    """Count the symbols of each context, without what fills the last lane."""
+    whole = count - (grid.shape[1] - 1) * len(grid)
+    parts = [(grid[:whole], contexts[:whole]), (grid[whole:, :-1], contexts[whole:, :-1])]
+    return np.stack(
+        [
+            sum(count_symbols(part[where == context], alphabet) for part, where in parts)
+            for context in range(CONTEXTS)
+        ]
+    )
+
+
+def _grid(symbols: Symbols, filler: int) -> Grid:
+    """Deal rows to lanes, a column to a step; cut long rows, join short ones, and fill the last lane."""
+    columns = symbols.shape[1]
+    width = columns * -(-_NARROW // columns) if columns < _NARROW else -(-columns // -(-columns // _WIDE))
+    lanes = -(-symbols.size // width)
+    flat = np.full(lanes * width, filler, dtype=np.uint8)
+    flat[: symbols.size] = symbols.reshape(-1)
+    return np.ascontiguousarray(flat.reshape(lanes, width).T)
+
+
+def _lanes_at(step: int, grid: Shape, count: int) -> int:
+    """Say how many lanes take part in a step: the last may be shorter."""
+    steps, lanes = grid
+    return lanes - (step >= count - (lanes - 1) * steps)
+
+
+def _to_bytes(coder: Any) -> bytes:
+    """Return the number that holds all symbols, lowest byte first; the library keeps words of four bytes."""
+    return coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+
+
+def _open(data: bytes, contexts: int, alphabet: int) -> tuple[Tables, Any]:
+    """Read tables, and give the rest of the data to a coder."""
+    size = contexts * alphabet
+    if len(data) < size:
+        raise FormatError(f"{contexts} tables of {alphabet} bytes come first, found {len(data)} bytes")
+    if len(data) > size and data[-1] == 0:
+        raise FormatError("the coded number has a leading zero; the data is damaged or not ours")
+    tables = np.frombuffer(data, np.uint8, size).reshape(contexts, alphabet)
+    number = data[size:] + bytes(-(len(data) - size) % 4)
+    return tables, AnsCoder(np.frombuffer(number, "<u4").astype(np.uint32))
+
+
+def _check_end(coder: Any, tables: Tables, counts: Int[np.ndarray, "contexts alphabet"]) -> None:
+    """See that nothing is left, and that another table would not have been written.
+
+    Reading undoes writing step by step, so a number that all symbols use up is the one they were written as.
+    """
+    if not coder.is_empty():
+        raise FormatError("something is left of the coded number; the data is damaged or not ours")
+    if not np.array_equal(tables, _tables(counts)):
+        raise FormatError("the tables are not those of the symbols; the data is damaged or not ours")
