@@ -23,10 +23,11 @@ import pytest
 import torch
 from samples import Kinds, images, network, put_together, quantized, stranger, take_apart
 
+from compresslab import models
 from compresslab.errors import CompressionError
 from compresslab.granularity import PerChannel, PerGroup, PerTensor
 from compresslab.quantizers import Asymmetric, Binary, KMeans, PowerOfTwo, Symmetric, Ternary
-from compresslab.storage.container import MAX_BYTES, encode, load
+from compresslab.storage.container import MAX_BYTES, contents, encode, load
 from compresslab.storage.header import Header
 from compresslab.storage.streams import CODERS
 
@@ -332,7 +333,7 @@ def load_measured(small, large, limit):
 
 @needs_proc
 def test_a_file_that_uses_its_limit_up_stays_within_it(tmp_path):
-    seed, _ = encode(quantized(network("lenet_300_100"), Symmetric(2, PerGroup(1))))
+    seed, _ = encode(quantized(network("lenet_300_100"), Symmetric(2, PerGroup(1))), plain=True)
     (tmp_path / "small.clab").write_bytes(seed)
     write_hog(tmp_path / "large.clab", seed)
     needed = 5 * (784 * 4096 + 4096 * 4096 + 3 * 4096)  # a byte for each code, four for each scale
@@ -340,6 +341,22 @@ def test_a_file_that_uses_its_limit_up_stays_within_it(tmp_path):
     growth = in_a_fresh_process("limit", tmp_path / "small.clab", tmp_path / "large.clab", limit)
     assert needed * 0.95 < growth[0] <= limit
     assert growth[1] <= limit
+
+
+@needs_proc
+@pytest.mark.parametrize("coder", ["huffman", "range", "context"])
+@pytest.mark.parametrize("share", [0.2, 0.95])
+def test_what_is_coded_is_read_within_the_limit_too(coder, share, tmp_path):
+    """The limit that lets a file pass covers what its planes take while they are read."""
+    wide = thinned(models.build("lenet_300_100", {"fc1": 1500, "fc2": 1500}), share)
+    for path, model in (("small", network("lenet_300_100")), ("large", wide)):
+        data, _ = encode(quantized(model, Symmetric(4)), coders=[coder])
+        (tmp_path / path).write_bytes(data)
+    entries = contents(data)
+    needed = sum(entry.bytes_in_memory for entry in entries) + max(entry.bytes_to_read for entry in entries)
+    limit = needed + 1_000_000  # the header, and the working space that load() leaves aside
+    growth = in_a_fresh_process("limit", tmp_path / "small", tmp_path / "large", limit)
+    assert growth[0] <= limit
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Write the ledger: the article's network after each chapter, measured, one row each.
 
 Run from the root of the repository: python book/records/ledger.py
-The page book/ledger.md shows the table. Trained rows take the learning rate that
-training_through_quantization.py chose on validation, and its first seed.
+The page book/ledger.md shows the table. Trained rows take the learning rates that
+training_through_quantization.py and weight_pruning.py chose on validation, and the first seed.
+Up to chapter 08 the files are plain, with codes side by side; later ones are written as ``save`` likes.
 """
 
 import csv
@@ -15,9 +16,11 @@ from torch import nn
 
 import compresslab as cl
 from compresslab import checkpoints, data
+from compresslab.pruning import cubic, hold_zeros
 
 HERE = Path(__file__).parent
 TRAINED = json.loads((HERE / "training_through_quantization.json").read_text(encoding="utf-8"))
+PRUNED = json.loads((HERE / "weight_pruning.json").read_text(encoding="utf-8"))
 ROWS = cl.PerChannel()
 
 
@@ -42,13 +45,29 @@ def networks(model: nn.Module, digits: data.ImageData) -> Iterator[tuple[str, st
         cl.train(student, digits, epochs=TRAINED["epochs"], lr=rate, progress=False)
         yield "07", f"{name}, per channel, trained", cl.quantize(student)
     yield "08", "integers only, 8 bits", cl.quantize_activations(model, [digits.train.images[:256]])
+    yield "09", "90 % zeros, trained on", pruned(model, digits)
+    yield "18", "pruned, clustered and coded", cl.load(HERE / "deep_compression" / "digits_article_0.clab")
+
+
+def pruned(model: nn.Module, digits: data.ImageData) -> nn.Module:
+    """Prune in rounds as weight_pruning.py does, from the shipped network."""
+    record = PRUNED["networks"]["article"]
+    recipe, rate = record["recipe"], record["chosen rates"]["pruned"]
+    for level in cubic(0.9, recipe["rounds"]):
+        model = cl.prune_weights(model, cl.criteria.magnitude, level)
+        epochs = recipe["after"] if level == 0.9 else recipe["each"]
+        cl.train(model, digits, epochs=epochs, lr=rate, after_step=hold_zeros(model), progress=False)
+    return model
 
 
 def main() -> None:
     torch.set_num_threads(1)
     digits = data.digits()
     made = networks(checkpoints.load("article"), digits)
-    reports = [(chapter, cl.measure(network, digits, name, latency=False)) for chapter, name, network in made]
+    reports = [
+        (chapter, cl.measure(network, digits, name, plain=chapter < "09", latency=False))
+        for chapter, name, network in made
+    ]
     first = reports[0][1].bytes_on_disk
     with (HERE / "ledger.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

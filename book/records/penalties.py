@@ -1,0 +1,133 @@
+"""Train LeNet-300-100 with L1 and L2 at many strengths, and prune what they left, for chapter 10.
+
+Run from the root of the repository: python book/records/penalties.py
+
+The sweep trains each run alike, 15 epochs of plain SGD from fresh weights, and keeps the runs that fail. The
+comparison gives every method the same budget, 15 epochs before and 15 after the pruning, at the same share
+of zeros. A strength is chosen for each share on validation, with seed 0; two more seeds then run with it.
+The last part holds the zeros that L1 made by itself against as many cut by magnitude; there each run tries
+two learning rates after the pruning and keeps the better on validation. The test split is read for the
+record and chooses nothing.
+"""
+
+import copy
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import compresslab as cl
+from compresslab import criteria, data, models
+from compresslab.penalties import L1, L2
+from compresslab.pruning import cubic, hold_zeros
+from compresslab.training import cross_entropy
+from compresslab.weights import weights_of
+
+RECORD = Path(__file__).with_suffix(".json")
+EPOCHS, RATE, ROUNDS = 15, 0.5, 5
+SEEDS = (0, 1, 2)
+SHARES = (0.9, 0.98)
+STRENGTHS = (1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
+L2_STRENGTHS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
+OWN = (3e-4, 5e-4, 1e-3)
+TRIED = {"L1, step": (1e-5, 1e-4, 3e-4), "L1, loss": (1e-5, 1e-4, 3e-4), "L2, loss": (1e-4, 1e-3, 1e-2)}
+
+digits = data.digits()
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    sweep = {"L1, step": STRENGTHS, "L1, loss": STRENGTHS, "L2, loss": L2_STRENGTHS}
+    swept = {
+        way: [{"strength": strength} | seen(first(way, strength, 0)) for strength in strengths]
+        for way, strengths in sweep.items()
+    }
+    record = {"epochs": EPOCHS, "rate": RATE, "sweep": swept, "pruned": {f"{s:g}": {} for s in SHARES}}
+    record["dense"] = [seen(learn(copy.deepcopy(first(None, 0, seed)), seed)) for seed in SEEDS]
+    for share in SHARES:
+        found = record["pruned"][f"{share:g}"]
+        for name in ("at random", "once", "in rounds"):
+            found[name] = {"seeds": [pruned(name, None, 0, share, seed) for seed in SEEDS]}
+        for way, strengths in TRIED.items():
+            tried = {strength: pruned("once", way, strength, share, 0) for strength in strengths}
+            best = min(tried, key=lambda strength: tried[strength]["validation loss"])
+            more = [pruned("once", way, best, share, seed) for seed in SEEDS[1:]]
+            found[way] = {"chosen": best, "seeds": [tried[best], *more]}
+            found[way]["strengths at seed 0"] = {f"{strength:g}": run for strength, run in tried.items()}
+    record["own zeros"] = {f"{strength:g}": [own(strength, seed) for seed in SEEDS] for strength in OWN}
+    RECORD.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+@cache
+def first(way: str | None, strength: float, seed: int) -> torch.nn.Module:
+    """Train fresh weights, with a penalty in the loss, by its proximal step, or without any."""
+    network = models.lenet_300_100(seed=seed)
+    if way is None:
+        return learn(network, seed)
+    if way == "L1, step":
+        return learn(network, seed, after_step=L1(strength).after_step)
+    return learn(network, seed, penalty=L1(strength) if way == "L1, loss" else L2(strength))
+
+
+def learn(
+    network: torch.nn.Module, seed: int, epochs: int = EPOCHS, lr: float = RATE, **more: Any
+) -> torch.nn.Module:
+    """Train in place without choosing an epoch, and return the network."""
+    more |= {"optimizer": torch.optim.SGD, "keep_best": False, "progress": False}
+    cl.train(network, digits, epochs=epochs, lr=lr, seed=seed, **more)
+    return network
+
+
+def pruned(kind: str, way: str | None, strength: float, share: float, seed: int) -> dict:
+    """Prune after the first half of the budget, and train the rest for the second half."""
+    criterion = criteria.Random(seed) if kind == "at random" else criteria.magnitude
+    shares = cubic(share, ROUNDS) if kind == "in rounds" else [share]
+    network = first(way, strength, seed)
+    for part in shares:
+        network = cl.prune_weights(network, criterion, part)
+        learn(network, seed, EPOCHS // len(shares), after_step=hold_zeros(network))
+    found = {"seed": seed} | seen(network)
+    print(f"{share:g} {kind} {way} {strength:g}: {found}", flush=True)
+    return found
+
+
+def own(strength: float, seed: int) -> dict:
+    """Train on with the zeros that L1 made, and with as many that are the smallest without a penalty."""
+    sparse = first("L1, step", strength, seed)
+    zeros = seen(sparse)["zeros"]
+    share = zeros / sum(weight.numel() for weight in weights_of(sparse).values())
+    cut = cl.prune_weights(first(None, 0, seed), criteria.magnitude, share)
+    found = {"seed": seed, "L1, before": seen(sparse)}
+    for name, start in {"L1": sparse, "magnitude": cut}.items():
+        ends = {}
+        for rate in (RATE, 0.4 * RATE):
+            ends[rate] = seen(learn(copy.deepcopy(start), seed, lr=rate, after_step=hold_zeros(start)))
+        best = min(ends, key=lambda rate: ends[rate]["validation loss"])
+        found[name] = {"rate": best, "live neurons": live(start)} | ends[best]
+    print(f"{strength:g}: {found}", flush=True)
+    return found
+
+
+def live(network: torch.nn.Module) -> list[int]:
+    """Count in each layer the neurons with a weight that is not zero."""
+    return [int((weight != 0).any(dim=1).sum()) for weight in weights_of(network).values()]
+
+
+def seen(network: torch.nn.Module) -> dict:
+    """Return what validation and test say, how many weights are zero, and how many nearly."""
+    weights = torch.cat([weight.detach().flatten() for weight in weights_of(network).values()])
+    with torch.no_grad():
+        loss = cross_entropy(network, digits.validation.images, digits.validation.labels).item()
+    return {
+        "zeros": int((weights == 0).sum()),
+        "below a thousandth": int((weights.abs() < 1e-3).sum()),
+        "validation loss": round(loss, 4),
+        "validation": cl.evaluate(network, digits.validation).correct,
+        "test": cl.evaluate(network, digits).correct,
+    }
+
+
+if __name__ == "__main__":
+    main()

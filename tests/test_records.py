@@ -1,0 +1,74 @@
+"""The small files of chapter 18 are what the record says: they load, are that small, and read digits."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+import compresslab as cl
+from compresslab import data
+from compresslab.costs import stored_weights
+
+FOLDER = Path(__file__).parent.parent / "book" / "records" / "deep_compression"
+RECORD = json.loads(FOLDER.with_suffix(".json").read_text(encoding="utf-8"))
+RUNS = {
+    f"{name}_{network}_{run['seed']}": run
+    for name, networks in RECORD.items()
+    for network, found in networks.items()
+    for run in found["seeds"]
+}
+# An image between two digits may fall to the other side where sums round differently; three of 10,000 have
+# logits that close in the files at hand.
+OTHER_CHIPS = 3
+
+needs_mnist = pytest.mark.skipif(
+    "COMPRESSLAB_DATA" not in os.environ, reason="wants the whole MNIST under COMPRESSLAB_DATA"
+)
+
+
+def test_each_file_has_its_run_and_each_run_its_file():
+    assert {path.stem for path in FOLDER.iterdir()} == set(RUNS)
+    assert len(RUNS) == 12
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_file_loads_and_is_as_small_as_recorded(name):
+    path = FOLDER / f"{name}.clab"
+    run = RUNS[name]
+    assert path.stat().st_size == run["file"]["clustered"] == sum(run["parts"]["clustered"].values())
+    model = cl.load(path)
+    assert len(cl.storage.container.encode(model)[0]) == path.stat().st_size
+    weights = list(stored_weights(model))
+    assert sum(int(weight.count_nonzero()) for weight in weights) < 0.2 * sum(w.numel() for w in weights)
+
+
+@pytest.mark.parametrize("name", [name for name in RUNS if name.startswith("digits")])
+def test_a_file_reads_the_digits_as_recorded(name):
+    right = cl.evaluate(cl.load(FOLDER / f"{name}.clab"), data.digits()).correct
+    assert abs(right - RUNS[name]["test"]["clustered"]) <= OTHER_CHIPS
+
+
+@needs_mnist
+@pytest.mark.parametrize("name", [name for name in RUNS if name.startswith("mnist")])
+def test_a_file_reads_the_whole_mnist_as_recorded(name):
+    right = cl.evaluate(cl.load(FOLDER / f"{name}.clab"), data.mnist()).correct
+    assert abs(right - RUNS[name]["test"]["clustered"]) <= OTHER_CHIPS
+
+
+@pytest.mark.parametrize(
+    ("network", "most_bytes", "most_errors"), [("lenet_300_100", 20_000, 164), ("lenet5", 30_000, 80)]
+)
+def test_the_whole_mnist_is_read_from_the_bytes_that_were_asked(network, most_bytes, most_errors):
+    runs = RECORD["mnist"][network]["seeds"]
+    assert len(runs) == 3
+    assert max(run["file"]["clustered"] for run in runs) <= most_bytes
+    assert sorted(10_000 - run["test"]["clustered"] for run in runs)[1] <= most_errors
+
+
+@pytest.mark.parametrize(("network", "smaller"), [("lenet_300_100", 40), ("article", 75)])
+def test_the_digits_files_are_as_many_times_smaller_as_asked(network, smaller):
+    runs = RECORD["digits"][network]["seeds"]
+    assert len(runs) == 3
+    assert min(run["file"]["floats"] / run["file"]["clustered"] for run in runs) >= smaller
+    assert sum(run["test"]["floats"] - run["test"]["clustered"] for run in runs) / 3000 <= 0.01
