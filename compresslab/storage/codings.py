@@ -61,6 +61,11 @@ class Coding:
         planes = [[stream.coder, stream.count, stream.length] for stream in self.streams]
         return [self.way, self.background, self.kept, planes]
 
+    @property
+    def bytes_in_header(self) -> int:
+        """What it costs to say so."""
+        return len(json.dumps(self.to_list(), separators=(",", ":")))
+
     @classmethod
     def from_list(cls, values: list[Any], shape: Shape, bits: int | None) -> Coding:
         """Read it from a header, and hold every number against the tensor's shape.
@@ -199,7 +204,7 @@ def _written(
 def _cost(written: tuple[Coding, list[bytes]]) -> int:
     """Count the bytes of the planes and of what the header says about them."""
     coding, data = written
-    return sum(map(len, data)) + len(json.dumps(coding.to_list(), separators=(",", ":")))
+    return sum(map(len, data)) + coding.bytes_in_header
 
 
 def _stream(plane: Any) -> Stream:

@@ -1,6 +1,5 @@
 """Write tensors as bytes and read them back, each value checked on its way in and out."""
 
-import json
 import sys
 from collections.abc import Collection
 from dataclasses import replace
@@ -86,7 +85,7 @@ def _shorter(*written: tuple[Entry, list[bytes]]) -> tuple[Entry, list[bytes]]:
 
     def cost(pair: tuple[Entry, list[bytes]]) -> int:
         entry, pieces = pair
-        return sum(map(len, pieces)) + (len(json.dumps(entry.coding.to_list())) if entry.coding else 0)
+        return sum(map(len, pieces)) + (entry.coding.bytes_in_header if entry.coding else 0)
 
     return min(written, key=cost)
 
@@ -98,11 +97,9 @@ def from_stream(entry: Entry, stream: BinaryIO) -> Stored:
         FormatError: the stream ends early, or values are impossible.
     """
     if entry.scheme is None:
-        return (
-            _read(entry.name, entry.shape, entry.dtype, stream)
-            if entry.coding is None
-            else _scatter(entry, entry.coding, stream)
-        )
+        if entry.coding is not None:
+            return _scatter(entry, entry.coding, stream)
+        return _read(entry.name, entry.shape, entry.dtype, stream)
     codes = torch.from_numpy(_read_codes(entry, entry.scheme, stream)).view(entry.dtype)
     parameters = {
         key: _read(f"{entry.name}, {key}", shape, dtype, stream)
