@@ -238,7 +238,7 @@ def outcome(path, into):
         model = load(path, into=module)
     except CompressionError:
         return "refused"
-    encode(model)  # a valid model can be saved again, which checks every code and level
+    encode(model, plain=True)  # a valid model can be saved again, which checks every code and level
     if not isinstance(model, Kinds):
         model(images().to(next(model.parameters()).dtype))
     return "loaded"
