@@ -1,0 +1,336 @@
+"""The graph of a network's neurons: which layers must be cut together, and why.
+
+A convolution or linear layer makes neurons; norms, activations and pooling pass them on, one by one; the
+next layers read them. Where an addition joins two layers, the first neuron of the one goes with the first
+of the other. Concatenation and flatten only change at which place a neuron is read. From these rules follows
+what a cut has to touch, in any network that torch.fx can trace.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
+from torch import Tensor, fx, nn
+
+from compresslab.errors import CompressionError
+from compresslab.evaluation import evaluating
+from compresslab.folding import trace
+from compresslab.layer_rules import LAYER_RULES, Rule, pointwise
+from compresslab.move_rules import MOVE_RULES
+from compresslab.networks import Network
+from compresslab.segments import Channels, Row, Segment, Units
+from compresslab.shapes import shapes_of
+from compresslab.walking import (
+    DEPENDS,
+    INPUT,
+    OUTPUT,
+    Walk,
+    check_calls,
+    check_layers,
+    is_tensor,
+    kind,
+    refusal,
+    title,
+)
+
+RULES: Mapping[Any, Rule] = {**LAYER_RULES, **MOVE_RULES}
+_SIZES_WELCOME = ("view", "reshape", "flatten", "split", "getitem")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Neurons that are chosen together: those of one layer, or of several that are tied.
+
+    Args:
+        layers: who makes them.
+        neurons: how many there are; each is one output of every layer, or a set of outputs.
+        held: why none of them can go; None where they can.
+        ties: the operations that tie the layers.
+        readers: the layers that read them.
+    """
+
+    layers: tuple[str, ...]
+    neurons: int
+    held: str | None
+    ties: tuple[str, ...]
+    readers: tuple[str, ...]
+    roots: Int[ndarray, " neurons"] = field(repr=False, compare=False)
+
+    def __str__(self) -> str:
+        made = f"{' + '.join(map(repr_name, self.layers))}: {self.neurons} neurons"
+        why = "" if not self.ties else f"\n      together: {_few(self.ties)}"
+        readers = f"\n      read by {_few(tuple(map(repr_name, self.readers)))}" if self.readers else ""
+        return made + why + (readers if self.held is None else f"\n      held: {self.held}")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Graph:
+    """The neurons of a network; printing it shows the groups. Made by ``graph_of``.
+
+    Args:
+        name: the network's class.
+        walks: the passes that were followed; the first is that of evaluation.
+        units: every output of every layer, and what ties them.
+    """
+
+    name: str
+    walks: tuple[Walk, ...]
+    units: Units
+
+    @cached_property
+    def roots(self) -> Int[ndarray, " units"]:
+        """For each unit the first one that it goes with."""
+        return self.units.roots()
+
+    @cached_property
+    def slots(self) -> dict[tuple[str, int], Row]:
+        """For each tensor and axis that a cut touches, the units along it."""
+        found: dict[tuple[str, int], Row] = {}
+        for walk in self.walks:
+            for key, units in walk.slots.items():
+                if not np.array_equal(found.setdefault(key, units), units):
+                    raise CompressionError(f"{key[0]} reads other neurons in training than in evaluation.")
+        return found
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """All groups in the order in which their first layers run, those that are held too."""
+        members = self._members()
+        holds, readers = self.units.holds(self.roots), self._sets(self._readers())
+        ties: dict[int, dict[str, None]] = defaultdict(dict)
+        for tie in self.units.ties:
+            for root in np.unique(self.roots[tie.left]).tolist():
+                ties[root][tie.why] = None
+        found = []
+        for (layers, held), roots in members.items():
+            whys = {why: None for root in roots for why in ties[root]}
+            read = {layer: None for root in roots for layer in readers.get(root, ())}
+            why = holds[roots[0]] if held else None
+            found.append(Group(layers, len(roots), why, tuple(whys), tuple(read), np.array(roots)))
+        return tuple(found)
+
+    def _members(self) -> dict[tuple[tuple[str, ...], bool], list[int]]:
+        """Sort the roots by the layers they belong to, and by whether they are held."""
+        holds = self.units.holds(self.roots)
+        found: dict[tuple[tuple[str, ...], bool], list[int]] = {}
+        for root, layers in self._sets(self.units.layers).items():
+            found.setdefault((layers, root in holds), []).append(root)
+        return found
+
+    def _readers(self) -> dict[str, Row]:
+        return {name: units for walk in self.walks for name, units in walk.readers.items()}
+
+    def _sets(self, rows: Mapping[str, Row]) -> dict[int, tuple[str, ...]]:
+        """Return for each root the names whose rows have it, roots and names in order."""
+        found: dict[int, list[str]] = defaultdict(list)
+        for name, units in rows.items():
+            for root in np.unique(self.roots[units]).tolist():
+                found[root].append(name)
+        return {root: tuple(found[root]) for root in sorted(found)}
+
+    @property
+    def free(self) -> tuple[Group, ...]:
+        """The groups that can be cut."""
+        return tuple(group for group in self.groups if group.held is None)
+
+    @property
+    def nodes(self) -> tuple[fx.Node, ...]:
+        """The operations of an evaluation pass, in order."""
+        return tuple(self.walks[0].values)
+
+    def segments(self, node: fx.Node | str) -> tuple[Segment, ...]:
+        """Say whose neurons stand side by side in a value; () where it has none that can go.
+
+        Args:
+            node: an operation, or the name of a module.
+        """
+        found = next(n for n in self.nodes if node is n or node in (n.name, title(n)))
+        channels = self.walks[0].channels(found)
+        return () if channels is None else self.units.segments(channels.units)
+
+    def end_of(self, layer: str) -> fx.Node:
+        """Return the operation after which a layer's neurons have the value that others read.
+
+        From the layer on, norms, activation functions and additions are passed as long as nothing else
+        reads what stands before them.
+        """
+        walk = self.walks[0]
+        node = walk.opened[layer]
+        while len(node.users) == 1:
+            (after,) = node.users
+            if not self._passes(walk, node, after):
+                break
+            node = after
+        return node
+
+    def _passes(self, walk: Walk, node: fx.Node, after: fx.Node) -> bool:
+        rule, here, there = rule_of(walk, after), walk.channels(node), walk.channels(after)
+        alike = rule is pointwise or rule is not None and rule.__name__.endswith("_norm")
+        if not alike or here is None or there is None or walk.shape(node) != walk.shape(after):
+            return False
+        return np.array_equal(self.roots[here.units], self.roots[there.units])
+
+    def norm_of(self, layer: str) -> str | None:
+        """Return the name of the norm that alone reads a layer's output."""
+        walk = self.walks[0]
+        node = walk.opened[layer]
+        after = next(iter(node.users)) if len(node.users) == 1 else None
+        found = after is not None and rule_of(walk, after)
+        named = found and found.__name__.endswith("_norm") and after is not None and after.op == "call_module"
+        return str(after.target) if named and after is not None else None
+
+    def __repr__(self) -> str:
+        free = self.free
+        lines = [f"{self.name}: {len(free)} groups of neurons can be cut, {len(self.groups) - len(free)} held"]
+        for number, group in enumerate(self.groups):
+            lines.append(f"{number:>4}  {group}")
+        return "\n".join(lines)
+
+
+def graph_of(model: nn.Module, example: Tensor | None = None) -> Graph:
+    """Find out which neurons of a network go together.
+
+    The network is traced and run once without numbers. Layers that evaluation does not reach, such as
+    the side outputs of GoogLeNet, are looked for in a second pass in training mode.
+
+    Args:
+        model: any network that torch.fx can trace.
+        example: images of a shape that it reads, (n, channels, height, width); their values do not matter.
+            The book's networks need none.
+
+    Returns:
+        A Graph; it holds no copy of the network.
+
+    Raises:
+        CompressionError: the network cannot be traced, has an operation without a rule, or a shared
+            module; the message names the place.
+
+    Source: after Fang et al., DepGraph, CVPR 2023 (arXiv:2301.12900), who group layers by the same reasons.
+    Chapter: 15.
+
+    >>> from compresslab import models
+    >>> graph_of(models.article())
+    Article: 3 groups of neurons can be cut, 1 held
+       0  conv1: 32 neurons
+          read by conv2
+       1  conv2: 64 neurons
+          read by fc1
+       2  fc1: 100 neurons
+          read by fc2
+       3  fc2: 10 neurons
+          held: they are the network's output
+    """
+    check_layers(model)
+    image = example_of(model, example)
+    units = Units()
+    with evaluating(model):
+        walks = [_walk(model, image, units)]
+        if _unreached(model, walks):
+            model.train()
+            walks.append(_walk(model, image, units))
+    return Graph(type(model).__name__, tuple(walks), units)
+
+
+def example_of(model: nn.Module, example: Tensor | None) -> Tensor:
+    """Return the example, or an image that one of the book's networks reads."""
+    if isinstance(example, Tensor) and example.dim() > 1:
+        return example
+    if example is None and isinstance(model, Network):
+        channels = getattr(model.config, "channels", 1)
+        return next(model.parameters()).new_zeros((1, channels, 28, 28), device="cpu")
+    raise CompressionError(
+        f"What {type(model).__name__} reads is not known; give images of the right shape, for example "
+        "example=torch.zeros(1, 3, 224, 224)."
+    )
+
+
+def _unreached(model: nn.Module, walks: list[Walk]) -> list[str]:
+    """Name the layers with weights that no pass has called."""
+    called = {str(n.target) for walk in walks for n in walk.values if n.op in ("call_module", "get_attr")}
+    reached = {name for name in called} | {name.rpartition(".")[0] for name in called}
+    kinds = tuple(key for key in RULES if isinstance(key, type) and issubclass(key, nn.Module))
+    return [
+        name
+        for name, layer in model.named_modules()
+        if isinstance(layer, kinds)
+        and any(True for _ in layer.parameters(recurse=False))
+        and not any(name == other or name.startswith(f"{other}.") for other in reached if other)
+    ]
+
+
+def _walk(model: nn.Module, image: Tensor, units: Units) -> Walk:
+    """Follow the neurons through one pass, node by node."""
+    graph, walk = trace(model), Walk(model, units)
+    check_calls(model, graph)
+    walk.values = shapes_of(model, graph, image)
+    for node in graph.nodes:
+        walk.states[node] = _state(walk, node)
+    return walk
+
+
+def _state(walk: Walk, node: fx.Node) -> Any:
+    if node.op in ("placeholder", "get_attr"):
+        return None
+    states = [walk.state(source) for source in node.all_input_nodes]
+    if node.op == "output":
+        return walk.hold(*states, why=OUTPUT)
+    if isinstance(node.target, type) and issubclass(node.target, tuple):  # answers under names
+        return tuple(map(walk.state, node.args))
+    rule = rule_of(walk, node)
+    if rule is None or not _has_tensor(walk.values[node]):
+        if rule is not None and rule.__name__ in ("size", "attribute", "item"):
+            return rule(walk, node)
+        return _without_rule(walk, node, states)
+    if DEPENDS in states and kind(walk, node) not in _SIZES_WELCOME:
+        raise refusal(node, "it computes with the number of channels", "write it without")
+    return rule(walk, node)
+
+
+def _without_rule(walk: Walk, node: fx.Node, states: list[Any]) -> Any:
+    """Let pass what no neuron goes into, and sizes; refuse the rest."""
+    if not _has_tensor(walk.values[node]):
+        return DEPENDS if DEPENDS in states else None
+    if any(state is not None and not _sizes(state) for state in states):
+        raise refusal(
+            node,
+            f"there is no rule for {kind(walk, node)}",
+            "compute it by layers and functions that have one, or cut the network before it",
+        )
+    return None
+
+
+def _sizes(state: Any) -> bool:
+    return isinstance(state, tuple) and all(part is None for part in state)
+
+
+def _has_tensor(value: Any) -> bool:
+    return is_tensor(value) or isinstance(value, tuple | list) and any(map(_has_tensor, value))
+
+
+def rule_of(walk: Walk, node: fx.Node) -> Rule | None:
+    """Return the rule of a node, or None."""
+    if node.op == "call_module":
+        kinds = type(walk.model.get_submodule(str(node.target))).__mro__
+        return next((RULES[kind] for kind in kinds if kind in RULES), None)
+    if getattr(node.target, "__name__", "") == "stochastic_depth":  # torchvision's: whole images or nothing
+        return pointwise
+    return RULES.get(node.target)
+
+
+def repr_name(layer: str) -> str:
+    return layer or "(the network itself)"
+
+
+def _few(words: tuple[str, ...], most: int = 6) -> str:
+    rest = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + rest
+
+
+__all__ = ["INPUT", "Channels", "Graph", "Group", "Segment", "example_of", "graph_of"]
