@@ -78,16 +78,23 @@ def reshape(walk: Walk, node: fx.Node) -> Channels | None:
     before, after = walk.shape(node.args[0]), walk.shape(node)
     outer, inner = product(before[: x.axis]), product(before[x.axis + 1 :])
     sizes = _written(node)
-    for axis, size in enumerate(after):
-        over, under = product(after[:axis]), product(after[axis + 1 :])
-        if outer % over == inner % under == 0 and size == len(x.units) * (outer // over) * (inner // under):
-            _check_free(node, sizes, axis, size)
-            units = np.tile(np.repeat(x.units, inner // under), outer // over)
-            return Channels(axis, units)
+    starts, written = [product(after[:axis]) for axis in range(len(after))], None
+    for axis in sorted(range(len(after)), key=lambda axis: starts[axis] != outer):  # a single channel fits often
+        times, repeat = outer // starts[axis], inner // product(after[axis + 1 :])
+        if times and repeat and after[axis] == times * len(x.units) * repeat:
+            if not sizes or not _constant(sizes[axis]):
+                return Channels(axis, np.tile(np.repeat(x.units, repeat), times))
+            written = after[axis]
     for axis in range(len(after) - 1):
-        if product(after[:axis]) == outer and after[axis] * after[axis + 1] == len(x.units):
-            return _parted(walk, node, x.units.reshape(after[axis], -1), sizes, axis)
-    raise refusal(node, f"the channels do not stay together from {before} to {after}", "use flatten(1)")
+        whole = starts[axis] == outer and after[axis] * after[axis + 1] == len(x.units)
+        if whole and sizes and _constant(sizes[axis]) != _constant(sizes[axis + 1]):
+            second = _constant(sizes[axis])  # then the other one follows the number of channels
+            rows = x.units.reshape(after[axis], -1)
+            return _parted(walk, node, rows if second else rows.T, axis + second)
+    found = f"the channels do not stay together from {before} to {after}"
+    if written is not None:
+        found = f"their number, {written}, is written in the code"
+    raise refusal(node, found, "use flatten(1), or -1 for the size that follows from the others")
 
 
 def _written(node: fx.Node) -> tuple[Any, ...]:
@@ -98,31 +105,15 @@ def _written(node: fx.Node) -> tuple[Any, ...]:
     return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else tuple(sizes)
 
 
-def _check_free(node: fx.Node, sizes: tuple[Any, ...], axis: int, size: int) -> None:
-    if sizes and _constant(sizes[axis]):
-        raise refusal(
-            node, f"the number of channels, {size}, is written in the code", "write flatten(1) or -1 there"
-        )
-
-
 def _constant(size: Any) -> bool:
     return isinstance(size, int) and size >= 0
 
 
-def _parted(walk: Walk, node: fx.Node, rows: Any, sizes: tuple[Any, ...], axis: int) -> Channels:
-    """Follow channels that become two axes: the one whose size is free stays that of channels."""
-    free = [not _constant(sizes[place]) for place in (axis, axis + 1)] if sizes else [False, False]
-    if free == [True, False]:
-        rows, kept = rows.T, axis
-    elif free == [False, True]:
-        kept = axis + 1
-    else:
-        raise refusal(
-            node, f"channels become {rows.shape[0]} x {rows.shape[1]}", "leave one of these sizes to -1"
-        )
+def _parted(walk: Walk, node: fx.Node, rows: Any, axis: int) -> Channels:
+    """Follow channels that become two axes, one of a written size: its places are tied to each other."""
     for row in rows[1:]:
-        walk.units.tie(rows[0], row, f"{title(node)} orders them as {rows.shape[0]} equal rows")
-    return Channels(kept, rows[0])
+        walk.units.tie(rows[0], row, f"{title(node)} orders them as {len(rows)} equal rows")
+    return Channels(axis, rows[0])
 
 
 def permutation(walk: Walk, node: fx.Node) -> Channels | None:
