@@ -16,9 +16,10 @@ LINES = [
     "granularity clipping quantized uniform codebooks quantizers selection patterns",
     "storage.bits storage.sparse storage.entropy storage.strict storage.header storage.payload",
     "images networks evaluation",  # values that others pass around
-    "weights criteria gates penalties graph surgery layers folding integer models",
+    "weights calibration criteria gates penalties layers folding integer models "
+    "segments shapes walking layer_rules move_rules graph surgery neuron_criteria",
     "storage.slots storage.container",
-    "training pruning compress activations distillation "
+    "training pruning neurons compress activations distillation "
     "tables scanning costs measuring comparing searching export",
 ]
 EDGES = "data svg staircases drawing heat_maps plots widgets checkpoints exercises"
