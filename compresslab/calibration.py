@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
@@ -13,6 +13,7 @@ from compresslab.images import Split
 
 Batches = Split | Tensor | Iterable[Split | Tensor]
 Held = list[Split | Tensor]
+Part = TypeVar("Part", Split, Tensor, Split | Tensor)
 
 
 def each(batches: Batches | None, criterion: str) -> Iterator[Split | Tensor]:
@@ -55,7 +56,7 @@ def images_of(batch: Split | Tensor) -> Tensor:
     return batch.images if isinstance(batch, Split) else batch
 
 
-def small(parts: Iterable[Split | Tensor], size: int) -> Iterator[Split | Tensor]:
+def small(parts: Iterable[Part], size: int) -> Iterator[Part]:
     """Cut batches that are larger than ``size``: memory follows the largest."""
     for part in parts:
         for start in range(0, len(part), size):
@@ -64,5 +65,4 @@ def small(parts: Iterable[Split | Tensor], size: int) -> Iterator[Split | Tensor
 
 def first_images(batches: Held) -> Tensor | None:
     """Return the first image of the first batch that has one, as a batch of one."""
-    found = next((images_of(batch)[:1] for batch in batches if len(batch)), None)
-    return found if found is None or isinstance(found, torch.Tensor) else None
+    return next((images_of(batch)[:1] for batch in batches if len(batch)), None)

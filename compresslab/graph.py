@@ -172,7 +172,7 @@ class Graph:
 
     def _passes(self, walk: Walk, node: fx.Node, after: fx.Node) -> bool:
         rule, here, there = rule_of(walk, after), walk.channels(node), walk.channels(after)
-        alike = rule is pointwise or rule is not None and rule.__name__.endswith("_norm")
+        alike = rule is pointwise or (rule is not None and rule.__name__.endswith("_norm"))
         if not alike or here is None or there is None or walk.shape(node) != walk.shape(after):
             return False
         return np.array_equal(self.roots[here.units], self.roots[there.units])
@@ -187,8 +187,8 @@ class Graph:
         return str(after.target) if named and after is not None else None
 
     def __repr__(self) -> str:
-        free = self.free
-        lines = [f"{self.name}: {len(free)} groups of neurons can be cut, {len(self.groups) - len(free)} held"]
+        free, held = len(self.free), len(self.groups) - len(self.free)
+        lines = [f"{self.name}: {free} groups of neurons can be cut, {held} held"]
         for number, group in enumerate(self.groups):
             lines.append(f"{number:>4}  {group}")
         return "\n".join(lines)
@@ -254,7 +254,7 @@ def example_of(model: nn.Module, example: Tensor | None) -> Tensor:
 def _unreached(model: nn.Module, walks: list[Walk]) -> list[str]:
     """Name the layers with weights that no pass has called."""
     called = {str(n.target) for walk in walks for n in walk.values if n.op in ("call_module", "get_attr")}
-    reached = {name for name in called} | {name.rpartition(".")[0] for name in called}
+    reached = called | {name.rpartition(".")[0] for name in called}
     kinds = tuple(key for key in RULES if isinstance(key, type) and issubclass(key, nn.Module))
     return [
         name
@@ -290,7 +290,15 @@ def _state(walk: Walk, node: fx.Node) -> Any:
         return _without_rule(walk, node, states)
     if DEPENDS in states and kind(walk, node) not in _SIZES_WELCOME:
         raise refusal(node, "it computes with the number of channels", "write it without")
-    return rule(walk, node)
+    try:
+        return rule(walk, node)
+    except (
+        TypeError,
+        IndexError,
+        KeyError,
+        AttributeError,
+    ) as error:  # an axis that is computed, for example
+        raise refusal(node, f"its arguments are not understood ({error})", "write plain numbers") from error
 
 
 def _without_rule(walk: Walk, node: fx.Node, states: list[Any]) -> Any:
@@ -311,7 +319,7 @@ def _sizes(state: Any) -> bool:
 
 
 def _has_tensor(value: Any) -> bool:
-    return is_tensor(value) or isinstance(value, tuple | list) and any(map(_has_tensor, value))
+    return is_tensor(value) or (isinstance(value, tuple | list) and any(map(_has_tensor, value)))
 
 
 def rule_of(walk: Walk, node: fx.Node) -> Rule | None:

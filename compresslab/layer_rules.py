@@ -49,7 +49,7 @@ def convolution(walk: Walk, node: fx.Node) -> Channels:
 
 def transposed_convolution(walk: Walk, node: fx.Node) -> Channels:
     """Do as a convolution does; its weight has inputs first."""
-    layer = walk.model.get_submodule(str(node.target))
+    layer: Any = walk.model.get_submodule(str(node.target))
     if layer.groups != 1:
         raise refusal(node, "it is a transposed convolution in groups", "use one without")
     name, axis = str(node.target), len(walk.shape(node)) + 1 - layer.weight.dim()
@@ -226,25 +226,29 @@ def mixing(walk: Walk, node: fx.Node) -> Channels | None:
     return x
 
 
-_ACTIVATIONS = (
-    "relu relu_ relu6 elu elu_ selu celu gelu silu mish leaky_relu leaky_relu_ hardtanh hardswish hardsigmoid "
-    "softplus softsign tanh sigmoid logsigmoid dropout dropout1d dropout2d dropout3d alpha_dropout "
-    "tanhshrink hardshrink softshrink threshold rrelu"
-).split()
-_ARITHMETIC = (
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_ACTIVATIONS = _words(
+    "relu relu_ relu6 elu elu_ selu celu gelu silu mish leaky_relu leaky_relu_ hardtanh hardswish "
+    "hardsigmoid softplus softsign tanh sigmoid logsigmoid dropout dropout1d dropout2d dropout3d "
+    "alpha_dropout tanhshrink hardshrink softshrink threshold rrelu"
+)
+_ARITHMETIC = _words(
     "add sub mul div true_divide maximum minimum pow abs exp log neg sqrt rsqrt square clamp clamp_min "
     "clamp_max where lerp addcmul positive"
-).split()
-_OPERATORS = "add sub mul truediv iadd isub imul itruediv pow neg abs pos".split()
-_METHODS = (
+)
+_OPERATORS = _words("add sub mul truediv iadd isub imul itruediv pow neg abs pos")
+_METHODS = _words(
     "contiguous clone float double half to type_as detach add_ sub_ mul_ div_ clamp_ exp_ neg_ abs_ "
     "tanh_ sigmoid_ requires_grad_ bfloat16 cpu"
-).split()
-_MODULES = (
+)
+_MODULES = _words(
     "ReLU ReLU6 ELU SELU CELU GELU SiLU Mish LeakyReLU Hardtanh Hardswish Hardsigmoid Softplus Softsign "
     "Tanh Sigmoid LogSigmoid Dropout Dropout1d Dropout2d Dropout3d AlphaDropout FeatureAlphaDropout "
     "Identity Tanhshrink Hardshrink Softshrink Threshold RReLU"
-).split()
+)
 
 
 def _table() -> dict[Any, Rule]:

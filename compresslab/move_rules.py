@@ -79,7 +79,8 @@ def reshape(walk: Walk, node: fx.Node) -> Channels | None:
     outer, inner = product(before[: x.axis]), product(before[x.axis + 1 :])
     sizes = _written(node)
     starts, written = [product(after[:axis]) for axis in range(len(after))], None
-    for axis in sorted(range(len(after)), key=lambda axis: starts[axis] != outer):  # a single channel fits often
+    order = sorted(range(len(after)), key=lambda axis: starts[axis] != outer)  # a single channel fits often
+    for axis in order:
         times, repeat = outer // starts[axis], inner // product(after[axis + 1 :])
         if times and repeat and after[axis] == times * len(x.units) * repeat:
             if not sizes or not _constant(sizes[axis]):
@@ -121,8 +122,8 @@ def permutation(walk: Walk, node: fx.Node) -> Channels | None:
     x = walk.channels(node.args[0])
     if x is None:
         return None
-    order = given(node, 1, "dims")
-    order = list(order) if isinstance(order, tuple | list) else list(node.args[1:])
+    asked = given(node, 1, "dims")
+    order: list[Any] = list(asked if isinstance(asked, tuple | list) else node.args[1:])
     return Channels([dim % len(order) for dim in order].index(x.axis), x.units)
 
 

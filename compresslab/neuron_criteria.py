@@ -8,7 +8,7 @@ they are cut into batches does not matter.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -151,7 +151,8 @@ def taylor_weights(model: nn.Module, batches: Batches | None = None) -> Scores:
     Chapter: 13.
     """
     layers = _weighted(model)
-    names = {f"{n}.{k}".lstrip("."): n for n, m in layers.items() for k, _ in m.named_parameters(recurse=False)}
+    owned = [(n, k) for n, layer in layers.items() for k, _ in layer.named_parameters(recurse=False)]
+    names = {f"{name}.{kind}".lstrip("."): name for name, kind in owned}
     probes = {name: model.get_parameter(name).detach().requires_grad_() for name in names}
     sums, images = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in probes.items()}, 0
     with evaluating(model), torch.enable_grad():
@@ -226,9 +227,11 @@ def norm_scale(model: nn.Module, batches: Batches | None = None) -> Scores:
     layers, found = _weighted(model), {}
     for node in trace(model).nodes:
         norm = model.get_submodule(str(node.target)) if node.op == "call_module" else None
-        before = node.args[0] if isinstance(norm, nn.modules.batchnorm._BatchNorm) else None
-        if isinstance(before, fx.Node) and str(before.target) in layers and getattr(norm, "affine", False):
-            found[str(before.target)] = norm.get_parameter("weight").detach().abs()
+        if not isinstance(norm, nn.modules.batchnorm._BatchNorm) or not norm.affine:
+            continue
+        before = node.args[0]
+        if isinstance(before, fx.Node) and str(before.target) in layers:
+            found[str(before.target)] = norm.weight.detach().abs()
     if not found:
         raise CompressionError(
             f"No layer of {type(model).__name__} is followed by a batch norm with scales; choose another "
@@ -307,7 +310,7 @@ Ends = Mapping[fx.Node, tuple[list[str], int]]
 
 
 def _ends(model: nn.Module, parts: Any, criterion: str) -> Ends:
-    """Return where the neurons that can go have the value that others read: layers and axis for each place."""
+    """Return where neurons that can go have the value that others read, with the layers and the axis."""
     first = first_images(parts)
     if first is None:
         next(each(parts, criterion))  # says that there are no images

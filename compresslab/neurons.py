@@ -145,8 +145,8 @@ def _scored(graph: Graph, free: list[Group], scores: Scores) -> list[Float[Tenso
         known = [layer for layer in group.layers if layer in values]
         if not known:
             raise CompressionError(
-                f"The criterion gave no scores for {' + '.join(group.layers)}; protect={group.layers!r} keeps "
-                "these whole, or choose a criterion that scores them."
+                f"The criterion gave no scores for {' + '.join(group.layers)}; protect={group.layers!r} "
+                "keeps these whole, or choose a criterion that scores them."
             )
         parts = [_gathered(graph, group, layer, values[layer]) for layer in known]
         found.append(torch.from_numpy(np.mean(parts, axis=0)))
@@ -210,7 +210,8 @@ def _scopes(free: list[Group], share: Share, per_layer: bool) -> Iterator[tuple[
         for place, group in enumerate(free):
             named = {share[layer] for layer in group.layers if layer in share}
             if len(named) > 1:
-                raise CompressionError(f"{' + '.join(group.layers)} share their neurons; give them one share.")
+                names = " + ".join(group.layers)
+                raise CompressionError(f"{names} have their neurons in common; give them one share.")
             if named or "*" in share:
                 yield [place], named.pop() if named else share["*"]
     elif per_layer:

@@ -60,7 +60,7 @@ def cut(
     stays = ~marked(graph.roots, _gone(graph, gone))
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
     shorter = {name: _shorter(tensor, name, graph, stays) for name, tensor in tensors.items()}
-    memo: dict[int, Any] = {id(tensors[name]): tensor for name, tensor in shorter.items() if tensor is not None}
+    memo: dict[int, Any] = {id(tensors[name]): part for name, part in shorter.items() if part is not None}
     result = copy.deepcopy(model, memo)  # takes what is in the memo instead of a copy
     refit(result)
     _check(graph, graph_of(result, example), stays)
@@ -70,7 +70,9 @@ def cut(
 def _gone(graph: Graph, gone: Sequence[Tensor]) -> Iterable[int]:
     """Return the roots of all neurons that go."""
     if len(gone) != len(graph.groups):
-        raise CompressionError(f"{len(gone)} masks were given for {len(graph.groups)} groups; give one for each.")
+        raise CompressionError(
+            f"{len(gone)} masks were given, one for each of {len(graph.groups)} is needed."
+        )
     for group, mask in zip(graph.groups, gone, strict=True):
         names, flags = " + ".join(group.layers), mask.cpu().numpy()
         if flags.shape != group.roots.shape or flags.dtype != bool:
@@ -121,8 +123,9 @@ def _sizes(layer: Any) -> Mapping[str, Any]:
     if isinstance(layer, nn.LayerNorm) and layer.weight is not None:
         return {"normalized_shape": tuple(layer.weight.shape)}
     if isinstance(layer, nn.GroupNorm) and layer.weight is not None:
-        width, groups = len(layer.weight), layer.num_groups
-        return {"num_channels": width, "num_groups": 1 if groups == 1 else width * groups // layer.num_channels}
+        width = len(layer.weight)
+        groups = 1 if layer.num_groups == 1 else width * layer.num_groups // layer.num_channels
+        return {"num_channels": width, "num_groups": groups}
     return {"num_parameters": len(layer.weight)} if isinstance(layer, nn.PReLU) else {}
 
 
@@ -133,8 +136,10 @@ def _check(old: Graph, new: Graph, stays: Bool[ndarray, " units"]) -> None:
         raise CompressionError("The network's code takes another way after the cut, so it cannot be cut.")
     for before, after in zip(old.walks, new.walks, strict=True):
         for left, right in zip(before.states, after.states, strict=True):
-            pair = before.channels(left), after.channels(right)
-            if left.op != "get_attr" and not _same(before, left, after, right) or not _alike(*pair, old, stays, names):
+            if left.op == "get_attr":
+                continue
+            stand = _alike(before.channels(left), after.channels(right), old, stays, names)
+            if not stand or not _same(before, left, after, right):
                 raise CompressionError(
                     f"After the cut {title(right)!r} gives {after.shape(right)} where neurons do not stand "
                     "as they did: it counts channels by a number in the code. Write it without."

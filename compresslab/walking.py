@@ -1,4 +1,4 @@
-"""What the rules of the graph work on: a traced network, the units found so far, and where tensors are cut."""
+"""What the rules of the graph work on: a traced network, the units found so far, the tensors to cut."""
 
 from __future__ import annotations
 

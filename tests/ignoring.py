@@ -16,7 +16,8 @@ READERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 
 def rows_gone(graph, gone):
     """For each layer a mask over its outputs, from masks over the neurons of each group."""
-    roots = {root for group, mask in zip(graph.groups, gone, strict=True) for root in group.roots[mask.numpy()]}
+    pairs = zip(graph.groups, gone, strict=True)
+    roots = {root for group, mask in pairs for root in group.roots[mask.numpy()]}
     return {
         layer: torch.tensor([int(graph.roots[unit]) in roots for unit in units])
         for layer, units in graph.units.layers.items()
@@ -31,7 +32,7 @@ def ignoring(model, rows):
             _fill(module, rows[name])
         if isinstance(module, READERS) and getattr(module, "groups", 1) == 1:
             module.register_forward_pre_hook(_read_zeros)
-        if isinstance(module, nn.LayerNorm) or isinstance(module, nn.GroupNorm) and module.num_groups == 1:
+        if isinstance(module, nn.LayerNorm) or getattr(module, "num_groups", 0) == 1:
             module.register_forward_hook(_normalise_the_rest)
     return twin
 

@@ -18,7 +18,7 @@ LINES = [
     "images networks evaluation",  # values that others pass around
     "weights calibration criteria gates penalties layers folding integer models "
     "segments shapes walking layer_rules move_rules graph surgery neuron_criteria",
-    "storage.slots storage.container",
+    "storage.resizing storage.slots storage.container",
     "training pruning neurons compress activations distillation "
     "tables scanning costs measuring comparing searching export",
 ]

@@ -1,4 +1,4 @@
-"""The law of cutting on torchvision's networks, half of every group gone; groups as Torch-Pruning finds them."""
+"""The law of cutting on torchvision's networks, half of each group gone; the groups of Torch-Pruning."""
 
 import warnings
 from collections import Counter
@@ -12,11 +12,11 @@ from compresslab.graph import graph_of
 from compresslab.surgery import cut
 from tests.ignoring import answers, calibrated, difference, ignoring, rows_gone, some_gone
 
-NAMES = (
-    "resnet18 resnet50 resnext50_32x4d wide_resnet50_2 vgg11_bn googlenet densenet121 mobilenet_v2 "
-    "mobilenet_v3_small efficientnet_b0 regnet_y_400mf shufflenet_v2_x1_0 squeezenet1_1 mnasnet1_0 "
-    "convnext_tiny inception_v3"
-).split()
+NAMES = [
+    *("resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "vgg11_bn", "googlenet", "densenet121"),
+    *("mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "regnet_y_400mf", "shufflenet_v2_x1_0"),
+    *("squeezenet1_1", "mnasnet1_0", "convnext_tiny", "inception_v3"),
+]
 SIDE = {"inception_v3": 299}  # its side output has a kernel of 5 x 5 behind five halvings
 
 pytestmark = pytest.mark.slow
@@ -41,7 +41,7 @@ def test_half_of_every_group_is_cut(name):
     expected = answers(ignoring(model, rows_gone(graph, gone)), images)
     assert not expected.isnan().any()
     assert difference(answers(small, images), expected) < 1e-5
-    assert difference(answers(model, images), expected) > 1e-3, "the cut changed nothing, so nothing was tested"
+    assert difference(answers(model, images), expected) > 1e-3, "nothing was tested"
     weights = [sum(p.numel() for p in net.parameters()) for net in (small, model)]
     assert weights[0] < 0.45 * weights[1]
 
@@ -49,7 +49,7 @@ def test_half_of_every_group_is_cut(name):
 @pytest.mark.parametrize("name", ["vit_b_16", "swin_t"])
 def test_what_has_no_rule_is_refused_by_name(name):
     model = getattr(torchvision.models, name)(weights=None)
-    with pytest.raises(CompressionError, match=r"'(reshape|shifted_window_attention in features\.1\.0\.attn)'"):
+    with pytest.raises(CompressionError, match=r"'(reshape|shifted_window_attention in features[^']*)'"):
         graph_of(model, torch.zeros(1, 3, 224, 224))
 
 
