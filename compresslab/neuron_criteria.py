@@ -17,17 +17,15 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from compresslab.calibration import Batches, each, first_images, held, images_of, labelled, small
+from compresslab.calibration import Batches, labelled, small
 from compresslab.errors import CompressionError
-from compresslab.evaluation import device_of, evaluating
+from compresslab.evaluation import evaluating
 from compresslab.folding import trace
-from compresslab.graph import Graph, graph_of
 from compresslab.layers import QuantizedLayer
+from compresslab.watching import AT_ONCE, mean_over, slopes_at, watched
 
 Scores = Mapping[str, Float[Tensor, " neurons"]]
-Look = Callable[[str, Tensor, tuple[int, ...]], Tensor]
 
-_AT_ONCE = 250  # images in one pass; memory follows it, scores do not
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
 
@@ -84,9 +82,9 @@ def activation_variance(model: nn.Module, batches: Batches | None = None) -> Sco
     def look(name: str, values: Tensor, dims: tuple[int, ...]) -> Tensor:
         shift = shifts.setdefault(name, values.mean((0, *dims), keepdim=True))
         moved = values - shift
-        return torch.stack([_mean(moved, dims), _mean(moved.square(), dims)], -1)
+        return torch.stack([mean_over(moved, dims), mean_over(moved.square(), dims)], -1)
 
-    sums = _watched(model, batches, "activation_variance", look)
+    sums = watched(model, batches, "activation_variance", look)
     return {name: value[:, 1] - value[:, 0].square() for name, value in sums.items()}
 
 
@@ -110,7 +108,7 @@ def mean_gradient(model: nn.Module, batches: Batches | None = None) -> Scores:
         shift = torch.zeros_like(values, requires_grad=True)
         return shift, values + shift
 
-    return _slopes(model, batches, "mean_gradient", probe)
+    return slopes_at(model, batches, "mean_gradient", probe)
 
 
 def taylor(model: nn.Module, batches: Batches | None = None) -> Scores:
@@ -134,7 +132,7 @@ def taylor(model: nn.Module, batches: Batches | None = None) -> Scores:
         factor = values.new_ones(shape, requires_grad=True)
         return factor, values * factor
 
-    return _slopes(model, batches, "taylor", probe)
+    return slopes_at(model, batches, "taylor", probe)
 
 
 def taylor_weights(model: nn.Module, batches: Batches | None = None) -> Scores:
@@ -156,7 +154,7 @@ def taylor_weights(model: nn.Module, batches: Batches | None = None) -> Scores:
     probes = {name: model.get_parameter(name).detach().requires_grad_() for name in names}
     sums, images = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in probes.items()}, 0
     with evaluating(model), torch.enable_grad():
-        for batch in small(labelled(batches, model, "taylor_weights"), _AT_ONCE):
+        for batch in small(labelled(batches, model, "taylor_weights"), AT_ONCE):
             answers = functional_call(model, probes, (batch.images,))
             loss = functional.cross_entropy(answers, batch.labels, reduction="sum")
             slopes = torch.autograd.grad(loss, list(probes.values()), materialize_grads=True)
@@ -259,92 +257,4 @@ def _means(
     model: nn.Module, batches: Batches | None, criterion: str, of: Callable[[Tensor], Tensor]
 ) -> Scores:
     """Return each neuron's mean of a function of its values."""
-    return _watched(model, batches, criterion, lambda _, values, dims: _mean(of(values), dims))
-
-
-def _watched(model: nn.Module, batches: Batches | None, criterion: str, look: Look) -> dict[str, Tensor]:
-    """Average over all images what ``look`` returns for each image and neuron of every layer."""
-    parts = held(batches)
-    ends, sums, images = _ends(model, parts, criterion), {}, 0
-
-    def see(node: fx.Node, values: Tensor) -> Tensor:
-        seen = look(node.name, values, _places(values, ends[node][1])).double().sum(0)
-        sums[node] = sums[node] + seen if node in sums else seen
-        return values
-
-    with evaluating(model), torch.no_grad():
-        for batch in small(each(parts, criterion), _AT_ONCE):
-            _Watching(model, ends, see).run(images_of(batch).to(device_of(model)))
-            images += len(batch)
-    return _by_layer(ends, {node: total / images for node, total in sums.items()})
-
-
-def _slopes(
-    model: nn.Module,
-    batches: Batches | None,
-    criterion: str,
-    probe: Callable[[Tensor, tuple[int, ...]], tuple[Tensor, Tensor]],
-) -> Scores:
-    """Average the size of the loss's slope in a probe that is put where each neuron has its value."""
-    parts = held(batches)
-    ends, sums, images = _ends(model, parts, criterion), {}, 0
-    with evaluating(model), torch.enable_grad():
-        for batch in small(labelled(parts, model, criterion), _AT_ONCE):
-            probes: dict[fx.Node, Tensor] = {}
-
-            def see(node: fx.Node, values: Tensor, probes: dict[fx.Node, Tensor] = probes) -> Tensor:
-                probes[node], values = probe(values, _places(values, ends[node][1]))
-                return values
-
-            answers = _Watching(model, ends, see).run(batch.images)
-            loss = functional.cross_entropy(answers, batch.labels, reduction="sum")
-            slopes = torch.autograd.grad(loss, list(probes.values()), materialize_grads=True)
-            for node, slope in zip(probes, slopes, strict=True):
-                seen = _mean(slope.abs(), _places(slope, ends[node][1])).double().sum(0)
-                sums[node] = sums[node] + seen if node in sums else seen
-            images += len(batch)
-    return _by_layer(ends, {node: total / images for node, total in sums.items()})
-
-
-Ends = Mapping[fx.Node, tuple[list[str], int]]
-
-
-def _ends(model: nn.Module, parts: Any, criterion: str) -> Ends:
-    """Return where neurons that can go have the value that others read, with the layers and the axis."""
-    first = first_images(parts)
-    if first is None:
-        next(each(parts, criterion))  # says that there are no images
-    graph: Graph = graph_of(model, first)
-    found: dict[fx.Node, tuple[list[str], int]] = {}
-    for layer in dict.fromkeys(layer for group in graph.free for layer in group.layers):
-        if layer in graph.walks[0].opened:
-            node = graph.end_of(layer)
-            channels = graph.walks[0].channels(node)
-            if channels is not None:
-                found.setdefault(node, ([], channels.axis))[0].append(layer)
-    return found
-
-
-def _by_layer(ends: Ends, values: Mapping[fx.Node, Tensor]) -> dict[str, Tensor]:
-    return {layer: values[node] for node, (layers, _) in ends.items() for layer in layers}
-
-
-def _places(values: Tensor, axis: int) -> tuple[int, ...]:
-    """Return the axes of a value that are neither images nor neurons."""
-    return tuple(dim for dim in range(1, values.dim()) if dim != axis)
-
-
-def _mean(values: Tensor, dims: tuple[int, ...]) -> Tensor:
-    return values.mean(dims) if dims else values
-
-
-class _Watching(fx.Interpreter):
-    """Run a traced network and show some of its values; what is returned goes on in their place."""
-
-    def __init__(self, model: nn.Module, ends: Ends, see: Callable[[fx.Node, Tensor], Tensor]) -> None:
-        super().__init__(model, graph=next(iter(ends)).graph)
-        self.ends, self.see = ends, see
-
-    def run_node(self, n: fx.Node) -> Any:
-        value = super().run_node(n)
-        return self.see(n, value) if n in self.ends else value
+    return watched(model, batches, criterion, lambda _, values, dims: mean_over(of(values), dims))

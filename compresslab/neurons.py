@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from compresslab.calibration import Batches, first_images, held
 from compresslab.costs import count_macs
 from compresslab.criteria import Criterion, Scores
+from compresslab.dead import drop_dead
 from compresslab.errors import CompressionError
 from compresslab.evaluation import device_of, evaluating
 from compresslab.graph import Graph, Group, example_of, graph_of
@@ -20,7 +21,7 @@ from compresslab.selection import count_of, refuse_nan, smallest
 from compresslab.storage.container import encode
 from compresslab.surgery import cut
 
-__all__ = ["prune_neurons"]
+__all__ = ["drop_dead", "prune_neurons"]
 
 Share = float | Mapping[str, float]
 Masks = list[Bool[Tensor, " neurons"]]

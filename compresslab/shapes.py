@@ -9,6 +9,7 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from compresslab.errors import CompressionError
+from compresslab.folding import Replay
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -25,7 +26,7 @@ def shapes_of(model: nn.Module, graph: fx.Graph, example: Tensor) -> dict[fx.Nod
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
     metas = {f"model.{name}": tensor.detach().to("meta") for name, tensor in tensors.items()}
     images = torch.empty((2, *example.shape[1:]), dtype=example.dtype, device="meta")
-    watcher = _Watcher(model, garbage_collect_values=False, graph=graph)
+    watcher = _Watcher(model, graph)
     try:
         with torch.no_grad():
             functional_call(_Holder(model, watcher), metas, (images,))
@@ -49,17 +50,19 @@ class _Holder(nn.Module):
         return self.watcher.run(images)
 
 
-class _Watcher(fx.Interpreter):
+class _Watcher(Replay):
     """Keep every value, and the name of the node that is running."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, model: nn.Module, graph: fx.Graph) -> None:
+        super().__init__(model, graph, keep=True)
         self.seen: dict[fx.Node, Any] = {}
         self.at = ""
 
     def run_node(self, n: fx.Node) -> Any:
         self.at = n.name
-        self.seen[n] = super().run_node(n)
+        value = super().run_node(n)
+        constant = n.op == "get_attr" and isinstance(value, Tensor)  # a tensor that is no parameter or buffer
+        self.seen[n] = value.to("meta") if constant else value
         return self.seen[n]
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
