@@ -31,7 +31,9 @@ def doubles(name):
 def heard(model, layer, images):
     """The output of a module, one image at a time, by a hook of the test's own."""
     outputs = []
-    handle = model.get_submodule(layer).register_forward_hook(lambda _m, _i, out: outputs.append(out.detach()))
+    handle = model.get_submodule(layer).register_forward_hook(
+        lambda _m, _i, out: outputs.append(out.detach())
+    )
     with torch.no_grad():
         for image in images:
             model(image[None])
@@ -147,8 +149,10 @@ def test_mean_gradient_is_what_autograd_says_one_image_at_a_time():
     for i in range(len(data)):
         functional.cross_entropy(model(data.images[i : i + 1]), data.labels[i : i + 1]).backward()
         for layer, name in PLACES["article"].items():
-            sums[layer] = sums.get(layer, 0) + kept[name].abs().flatten(2).mean(2)[0] if "conv" in layer else (
-                sums.get(layer, 0) + kept[name].abs()[0]
+            sums[layer] = (
+                sums.get(layer, 0) + kept[name].abs().flatten(2).mean(2)[0]
+                if "conv" in layer
+                else (sums.get(layer, 0) + kept[name].abs()[0])
             )
     for layer, total in sums.items():
         assert torch.allclose(scores[layer], total / len(data), rtol=1e-10, atol=1e-15)
@@ -175,7 +179,9 @@ def test_norms_and_live_inputs_count_the_incoming_weights():
     for name, rows_ in rows.items():
         for neuron, row in enumerate(rows_):
             values = row.flatten().tolist()
-            assert criteria.l1_norm(model)[name][neuron].item() == pytest.approx(sum(map(abs, values)), rel=1e-5)
+            assert criteria.l1_norm(model)[name][neuron].item() == pytest.approx(
+                sum(map(abs, values)), rel=1e-5
+            )
             square = sum(value**2 for value in values)
             assert criteria.l2_norm(model)[name][neuron].item() == pytest.approx(square**0.5, rel=1e-5)
     assert criteria.live_inputs(model)["blocks.0.conv1"].tolist() == pytest.approx([2 / 3] * 2)
