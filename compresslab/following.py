@@ -15,21 +15,24 @@ from compresslab.shapes import shapes_of
 from compresslab.walking import DEPENDS, OUTPUT, Walk, check_calls, is_tensor, kind, refusal
 
 RULES: Mapping[Any, Rule] = {**LAYER_RULES, **MOVE_RULES}
+_KINDS = tuple(key for key in RULES if isinstance(key, type) and issubclass(key, nn.Module))
 _SIZES_WELCOME = ("view", "reshape", "flatten", "split", "getitem")
 
 
 def unreached(model: nn.Module, walks: list[Walk]) -> list[str]:
     """Name the layers with weights that no pass has called."""
-    called = {str(n.target) for walk in walks for n in walk.values if n.op in ("call_module", "get_attr")}
-    reached = called | {name.rpartition(".")[0] for name in called}
-    kinds = tuple(key for key in RULES if isinstance(key, type) and issubclass(key, nn.Module))
-    return [
-        name
-        for name, layer in model.named_modules()
-        if isinstance(layer, kinds)
-        and any(True for _ in layer.parameters(recurse=False))
-        and not any(name == other or name.startswith(f"{other}.") for other in reached if other)
-    ]
+    nodes = [node for walk in walks for node in walk.values]
+    run = {str(node.target) for node in nodes if node.op == "call_module"}
+    read = {str(node.target).rpartition(".")[0] for node in nodes if node.op == "get_attr"}
+    found: list[str] = []
+    for name, layer in model.named_modules():
+        if name in run or name.rpartition(".")[0] in run:
+            run.add(name)  # what a layer has inside runs with it
+        elif (
+            name not in read and isinstance(layer, _KINDS) and next(layer.parameters(False), None) is not None
+        ):
+            found.append(name)
+    return found
 
 
 def follow(model: nn.Module, image: Tensor, units: Units) -> Walk:

@@ -9,12 +9,12 @@ what a cut has to touch, in any network that torch.fx can trace.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from numpy import ndarray
 from torch import Tensor, fx, nn
 
@@ -85,38 +85,26 @@ class Graph:
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """All groups in the order in which their first layers run, those that are held too."""
-        members = self._members()
-        holds, readers = self.units.holds(self.roots), self._sets(self._readers())
-        ties: dict[int, dict[str, None]] = defaultdict(dict)
-        for tie in self.units.ties:
-            for root in np.unique(self.roots[tie.left]).tolist():
-                ties[root][tie.why] = None
-        found = []
-        for (layers, held), roots in members.items():
-            whys = {why: None for root in roots for why in ties[root]}
-            read = {layer: None for root in roots for layer in readers.get(root, ())}
-            why = holds[roots[0]] if held else None
-            found.append(Group(layers, len(roots), why, tuple(whys), tuple(read), np.array(roots)))
-        return tuple(found)
-
-    def _members(self) -> dict[tuple[tuple[str, ...], bool], list[int]]:
-        """Sort the roots by the layers they belong to, and by whether they are held."""
-        holds = self.units.holds(self.roots)
-        found: dict[tuple[tuple[str, ...], bool], list[int]] = {}
-        for root, layers in self._sets(self.units.layers).items():
-            found.setdefault((layers, root in holds), []).append(root)
-        return found
-
-    def _readers(self) -> dict[str, Row]:
-        return {name: units for walk in self.walks for name, units in walk.readers.items()}
-
-    def _sets(self, rows: Mapping[str, Row]) -> dict[int, tuple[str, ...]]:
-        """Return for each root the names whose rows have it, roots and names in order."""
-        found: dict[int, list[str]] = defaultdict(list)
-        for name, units in rows.items():
-            for root in np.unique(self.roots[units]).tolist():
-                found[root].append(name)
-        return {root: tuple(found[root]) for root in sorted(found)}
+        names, held = list(self.units.layers), [row for row, _ in self.units.held]
+        member = np.zeros((len(names) + 1, self.units.count), dtype=bool)
+        for marks, row in zip(member, self.units.layers.values(), strict=False):
+            marks[self.roots[row]] = True
+        member[-1, self.roots[np.concatenate(held)]] = True
+        parts, of = _sorted(member)
+        ties = _met(of, [(tie.why, self.roots[tie.left]) for tie in self.units.ties])
+        readers = _met(of, [(n, self.roots[row]) for walk in self.walks for n, row in walk.readers.items()])
+        whys = _met(of, [(why, self.roots[row]) for row, why in self.units.held])
+        return tuple(
+            Group(
+                tuple(name for name, here in zip(names, member[:, roots[0]], strict=False) if here),
+                len(roots),
+                next(iter(whys[number])) if member[-1, roots[0]] else None,
+                tuple(ties[number]),
+                tuple(readers[number]),
+                roots,
+            )
+            for number, roots in enumerate(parts)
+        )
 
     @property
     def free(self) -> tuple[Group, ...]:
@@ -175,6 +163,26 @@ class Graph:
         for number, group in enumerate(self.groups):
             lines.append(f"{number:>4}  {group}")
         return "\n".join(lines)
+
+
+def _sorted(member: Bool[ndarray, "names units"]) -> tuple[list[Row], Row]:
+    """Sort the roots by the names that have them; return the sorts, and for each root its sort."""
+    roots = np.flatnonzero(member[:-1].any(0))
+    keys = np.ascontiguousarray(np.packbits(member[:, roots], axis=0).T)
+    _, first, kinds = np.unique(keys.view(f"V{keys.shape[1]}"), return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(first))
+    of = np.full(member.shape[1], -1)
+    of[roots] = rank[kinds.ravel()]
+    return [np.flatnonzero(of == number) for number in range(len(first))], of
+
+
+def _met(of: Row, rows: Iterable[tuple[str, Row]]) -> dict[int, dict[str, None]]:
+    """Return for each group the names whose rows have some of it, in order."""
+    found: dict[int, dict[str, None]] = defaultdict(dict)
+    for name, row in rows:
+        for number in np.unique(of[row]).tolist():
+            found[number][name] = None
+    return found
 
 
 def graph_of(model: nn.Module, example: Tensor | None = None) -> Graph:

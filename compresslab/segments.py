@@ -95,14 +95,6 @@ class Units:
         right = np.concatenate([np.zeros(0, int), *(tie.right for tie in self.ties)])
         return components(self.count, left, right)
 
-    def holds(self, roots: Int[ndarray, " units"]) -> dict[int, str]:
-        """Return the roots that are held, with the first reason for each."""
-        found: dict[int, str] = {}
-        for units, why in self.held:
-            for root in np.unique(roots[units]).tolist():
-                found.setdefault(root, why)
-        return found
-
     def segments(self, units: Row) -> tuple[Segment, ...]:
         """Say in few words which units a row holds."""
         return tuple(self._segments(units.tolist()))

@@ -229,3 +229,22 @@ def test_a_tensor_made_in_the_forward_method_leaves_nothing_on_the_model():
     names = set(vars(model))
     graph_of(model, IMAGES)
     assert set(vars(model)) == names
+
+
+def test_layers_that_only_training_reaches_are_cut_too():
+    class Aside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = nn.ModuleDict({"body": nn.Conv2d(2, 4, 1), "aside": nn.Conv2d(4, 3, 1)})
+            self.fc = nn.Linear(4, 3)
+
+        def forward(self, x):
+            x = self.parts["body"](x)
+            answer = self.fc(x.mean((2, 3)))
+            return (answer, self.parts["aside"](x)) if self.training else answer
+
+    model = Aside().eval()
+    graph = graph_of(model, IMAGES)
+    assert graph.free[0].readers == ("fc", "parts.aside")
+    small = cut(model, graph, some_gone(graph, 0.5), IMAGES)
+    assert [answer.shape[1] for answer in small.train()(torch.zeros(2, 2, 4, 4))] == [3, 3]
