@@ -22,7 +22,7 @@ from compresslab.graph import graph_of
 from compresslab.images import Split
 from compresslab.surgery import cut
 
-AT_ONCE, SIDE = 250, 64
+AT_ONCE, SIDE = 64, 64
 MARKS = {"activation": 0.8, "Taylor": 0.2, "resnet50": 3.0, "a quarter": 3.0}
 
 
