@@ -14,7 +14,7 @@ from torch import Tensor, fx, nn
 from compresslab.evaluation import device_of, evaluating
 from compresslab.following import rule_of
 from compresslab.graph import Graph, example_of, graph_of
-from compresslab.layer_rules import group_norm, layer_norm
+from compresslab.norm_rules import group_norm, layer_norm
 from compresslab.surgery import cut
 from compresslab.watching import Watching
 

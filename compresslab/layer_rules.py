@@ -11,6 +11,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional as F
 
+from compresslab.norm_rules import batch_norm, group_norm, layer_norm, parametric_relu, required, tie_rows
 from compresslab.segments import Channels
 from compresslab.walking import INPUT, Walk, given, kind, refusal, setting, title
 
@@ -19,7 +20,7 @@ Rule = Callable[[Walk, fx.Node], Any]
 
 def linear(walk: Walk, node: fx.Node) -> Channels:
     """Open a unit for every output; read the channels of the last axis."""
-    weight = _required(walk, node, "weight", 1)
+    weight = required(walk, node, "weight", 1)
     x, last = walk.channels(node.args[0]), len(walk.shape(node)) - 1
     units = _opened(walk, node, weight)
     if x is not None and x.axis != last:
@@ -33,7 +34,7 @@ def linear(walk: Walk, node: fx.Node) -> Channels:
 
 def convolution(walk: Walk, node: fx.Node) -> Channels:
     """Open a unit for every output channel; read all input channels, or tie whole groups of both."""
-    weight = _required(walk, node, "weight", 1)
+    weight = required(walk, node, "weight", 1)
     shape, groups = walk.tensors[weight].shape, setting(walk, node, "groups", 6, 1)
     x, axis = walk.channels(node.args[0]), len(walk.shape(node)) + 1 - len(shape)
     if x is not None and x.axis != axis:
@@ -74,90 +75,16 @@ def _reads(walk: Walk, node: fx.Node, weight: str, dim: int, x: Channels) -> Non
     walk.readers[weight.removesuffix("weight").rstrip(".")] = x.units
 
 
-def _required(walk: Walk, node: fx.Node, name: str, place: int) -> str:
-    found = walk.parameter(node, name, place)
-    if found is None or found not in walk.tensors:
-        raise refusal(node, f"it has no {name} that is a parameter", "use a layer that has one")
-    return found
-
-
 def _tie_groups(walk: Walk, node: fx.Node, x: Channels | None, units: Any, groups: int) -> None:
     """Let a group of a convolution go as a whole, its inputs with its outputs."""
     size = walk.shape(node.args[0])[-len(walk.shape(node)) + 1] // groups
     inputs = walk.units.fixed(groups * size, INPUT) if x is None else x.units
     rows, why = inputs.reshape(groups, -1), f"{title(node)} works in {groups} groups"
     if size > 1:
-        _tie_rows(walk, rows, why)
+        tie_rows(walk, rows, why)
     first = rows[:, :1]
     outputs = units.reshape(groups, -1)
     walk.units.tie(np.broadcast_to(first, outputs.shape), outputs, why)
-
-
-def _tie_rows(walk: Walk, rows: Any, why: str) -> None:
-    """Tie every unit of a row to the first one."""
-    walk.units.tie(np.broadcast_to(rows[:, :1], rows.shape), rows, why)
-
-
-def batch_norm(walk: Walk, node: fx.Node) -> Channels | None:
-    """Pass channels on; scale, shift and statistics are cut with them."""
-    x = walk.channels(node.args[0])
-    if x is None:
-        return None
-    if x.axis != min(1, len(walk.shape(node)) - 1):
-        raise refusal(node, "it normalises another axis than that of channels", "put channels second")
-    places = {"weight": 3, "bias": 4, "running_mean": 1, "running_var": 2}
-    names = [walk.parameter(node, name, place) for name, place in places.items()]
-    _cut_norm(walk, node, x, names)
-    return x
-
-
-def layer_norm(walk: Walk, node: fx.Node) -> Channels | None:
-    """Pass channels on; a norm over channels normalises those that are left."""
-    x = walk.channels(node.args[0])
-    sizes = setting(walk, node, "normalized_shape", 1, ())
-    dims = len(walk.shape(node))
-    if x is None or x.axis < dims - len(sizes):
-        return x
-    names = [walk.parameter(node, "weight", 2), walk.parameter(node, "bias", 3)]
-    for name in names:
-        walk.slot(name, x.axis - dims + len(sizes), x.units)
-    _hold_bare(walk, node, x, names)
-    return x
-
-
-def group_norm(walk: Walk, node: fx.Node) -> Channels | None:
-    """Pass channels on; the channels of a group go together, but where one group has all."""
-    x = walk.channels(node.args[0])
-    if x is None:
-        return None
-    if x.axis != 1:
-        raise refusal(node, "it normalises another axis than that of channels", "put channels second")
-    groups = setting(walk, node, "num_groups", 1, 1)
-    if groups > 1:
-        _tie_rows(walk, x.units.reshape(groups, -1), f"{title(node)} normalises in {groups} groups")
-    _cut_norm(walk, node, x, [walk.parameter(node, "weight", 2), walk.parameter(node, "bias", 3)])
-    return x
-
-
-def _cut_norm(walk: Walk, node: fx.Node, x: Channels, names: list[str | None]) -> None:
-    for name in names:
-        walk.slot(name, 0, x.units)
-    _hold_bare(walk, node, x, names)
-
-
-def _hold_bare(walk: Walk, node: fx.Node, x: Channels, names: list[str | None]) -> None:
-    """Hold what a norm without tensors reads: a loaded file could not tell its new width."""
-    if not any(names):
-        walk.hold(x, why=f"{title(node)} has no tensor that would tell its width")
-
-
-def parametric_relu(walk: Walk, node: fx.Node) -> Channels | None:
-    """Pass channels on; slopes for each channel are cut with them."""
-    x = walk.channels(node.args[0])
-    name = _required(walk, node, "weight", 1)
-    if x is not None and len(walk.tensors[name]) > 1:
-        walk.slot(name, 0, x.units)
-    return x
 
 
 def attention(walk: Walk, node: fx.Node) -> tuple[None, None]:

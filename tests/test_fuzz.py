@@ -43,6 +43,10 @@ def seeds():
     models += [(quantized(network("lenet5"), scheme), None) for scheme in schemes]
     models += [(quantized(network("residual"), KMeans(3)), None)]
     models += [(Kinds(), Kinds), (quantized(stranger(), Binary(PerChannel())), stranger)]
+    models += [
+        (stranger(width=1), stranger),
+        (quantized(stranger(width=1), Symmetric(4)), stranger),
+    ]  # cut ones
     return [(encode(model)[0], into) for model, into in models]
 
 

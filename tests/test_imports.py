@@ -17,7 +17,8 @@ LINES = [
     "storage.bits storage.sparse storage.entropy storage.strict storage.header storage.payload",
     "images networks evaluation",  # values that others pass around
     "weights calibration criteria gates penalties layers folding integer models "
-    "segments shapes walking layer_rules move_rules following graph surgery watching neuron_criteria dead",
+    "segments shapes walking norm_rules layer_rules join_rules move_rules following graph surgery "
+    "watching neuron_criteria dead",
     "storage.resizing storage.slots storage.container",
     "training pruning neurons compress activations distillation "
     "tables scanning costs measuring comparing searching export",
