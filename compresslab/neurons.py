@@ -36,6 +36,7 @@ def prune_neurons(
     *,
     batches: Batches | None = None,
     per_layer: bool = True,
+    normalise: bool = True,
     minimum: int | None = None,
     protect: Collection[str] = (),
     max_macs: int | None = None,
@@ -60,6 +61,8 @@ def prune_neurons(
             names to shares, in which ``"*"`` stands for every layer not named (without it they stay whole).
         batches: images for a criterion that needs some, from the training split.
         per_layer: False compares the neurons of all layers, and takes the share of all together.
+        normalise: False takes the scores as they are, in one unit for all layers; network slimming compares
+            the scales of all norms like this.
         minimum: how many neurons every layer keeps, even if the share asks for fewer. Without it a share
             that would empty a layer is refused.
         protect: names of layers that keep all neurons.
@@ -93,7 +96,7 @@ def prune_neurons(
     free = _unprotected(graph, protect)
     budgets = {"max_macs": max_macs, "max_bytes": max_bytes}
     _check_asked(share, budgets)
-    scores = _scored(graph, free, criterion(model, seen or None))
+    scores = _scored(graph, free, criterion(model, seen or None), normalise)
 
     def smaller(part: Share) -> nn.Module:
         keep = 1 if share is None and minimum is None else minimum
@@ -137,10 +140,12 @@ def _check_layers(graph: Graph, names: Collection[str], asked: str) -> None:
             )
 
 
-def _scored(graph: Graph, free: list[Group], scores: Scores) -> list[Float[Tensor, " neurons"]]:
+def _scored(
+    graph: Graph, free: list[Group], scores: Scores, normalise: bool
+) -> list[Float[Tensor, " neurons"]]:
     """Return a score for each neuron of each group, comparable between groups."""
     layers = dict.fromkeys(layer for group in free for layer in group.layers)
-    values = {layer: _comparable(graph, layer, scores[layer]) for layer in layers if layer in scores}
+    values = {n: _comparable(graph, n, scores[n], normalise) for n in layers if n in scores}
     found = []
     for group in free:
         known = [layer for layer in group.layers if layer in values]
@@ -154,8 +159,8 @@ def _scored(graph: Graph, free: list[Group], scores: Scores) -> list[Float[Tenso
     return found
 
 
-def _comparable(graph: Graph, layer: str, score: Tensor) -> Float[np.ndarray, " outputs"]:
-    """Return one number for each output of a layer, with a mean square of 1 unless all are 0."""
+def _comparable(graph: Graph, layer: str, score: Tensor, normalise: bool) -> Float[np.ndarray, " outputs"]:
+    """Return one number for each output of a layer; normalised, with a mean square of 1 unless all are 0."""
     width = len(graph.units.layers[layer])
     if not score.dim() or len(score) != width:
         raise CompressionError(
@@ -169,7 +174,7 @@ def _comparable(graph: Graph, layer: str, score: Tensor) -> Float[np.ndarray, " 
     if score.isinf().any():
         raise CompressionError(f"A score of layer {layer!r} is infinite; give finite ones.")
     values = score.detach().double().cpu().reshape(width, -1).mean(1).numpy()
-    size = math.sqrt(np.mean(np.square(values)))
+    size = math.sqrt(np.mean(np.square(values))) if normalise else 1.0
     return values / size if size > 0 else values
 
 

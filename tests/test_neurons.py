@@ -133,6 +133,8 @@ def test_layers_are_comparable_whatever_the_unit_of_their_scores():
     }
     one, other = (prune_neurons(model, Fixed(s), 0.4, per_layer=False) for s in (scores, larger))
     assert same(one, other)
+    as_they_are = prune_neurons(model, Fixed(larger), 0.25, per_layer=False, normalise=False)
+    assert as_they_are.config == models.ArticleConfig(conv1=1, conv2=3, fc1=5, classes=3)
 
 
 def test_scores_of_weights_are_averaged_over_each_neuron():
