@@ -248,3 +248,33 @@ def test_layers_that_only_training_reaches_are_cut_too():
     assert graph.free[0].readers == ("fc", "parts.aside")
     small = cut(model, graph, some_gone(graph, 0.5), IMAGES)
     assert [answer.shape[1] for answer in small.train()(torch.zeros(2, 2, 4, 4))] == [3, 3]
+
+
+def test_a_gate_is_heard_before_it_is_spread_over_the_map():
+    class Gated(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.gate, self.fc = nn.Conv2d(2, 4, 1), nn.Conv2d(4, 4, 1), nn.Linear(64, 3)
+
+        def forward(self, x):
+            x = self.conv(x)
+            gate = torch.sigmoid(self.gate(x.mean((2, 3), keepdim=True)))
+            return self.fc((gate * x).flatten(1))
+
+    graph = graph_of(Gated(), IMAGES)
+    assert graph.free[0].layers == ("conv", "gate")
+    assert graph.end_of("gate").name == "sigmoid"
+
+
+def test_equal_parts_tie_their_channels_in_order():
+    """Four channels in two halves, or two rows, are two neurons; two groups of a convolution are two too."""
+    halves = Function(lambda net, x, y: torch.cat(x.chunk(2, 1)[::-1], 1).flatten(1))
+    rows = Function(lambda net, x, y: x.view(x.size(0), 2, -1, 16).transpose(1, 2).flatten(1))
+    grouped = Function(lambda net, x, y: x.flatten(1))
+    grouped.norm = nn.Conv2d(4, 4, 1, groups=2)
+    for model in (halves, rows, grouped):
+        assert {group.neurons for group in graph_of(model, IMAGES).free if "conv" in group.layers} == {2}
+    graph = graph_of(halves, IMAGES)
+    assert (graph.roots[graph.units.layers["conv"]] == [0, 1, 0, 1]).all()
+    graph = graph_of(grouped, IMAGES)
+    assert (graph.roots[graph.units.layers["conv"]] == [0, 0, 2, 2]).all()
