@@ -14,9 +14,8 @@ from compresslab.walking import DEPENDS, Walk, given, refusal, title
 
 def concatenation(walk: Walk, node: fx.Node) -> Channels | None:
     """Join the units of all parts; along another axis, tie what stands side by side."""
-    parts, dims = list(given(node, 0, "tensors")), len(walk.shape(node))
-    dim = given(node, 1, "dim", 0) % dims
-    states = [walk.channels(part) for part in parts]
+    states, shapes = _parts(walk, node)
+    dim = given(node, 1, "dim", 0) % len(walk.shape(node))
     known = [x for x in states if x is not None]
     if not known:
         return None
@@ -25,8 +24,8 @@ def concatenation(walk: Walk, node: fx.Node) -> Channels | None:
         raise refusal(node, "its parts have their channels along different axes", "permute them first")
     why = f"{title(node)} joins them to what is not cut"
     rows = [
-        walk.units.fixed(walk.shape(part)[axis], why) if x is None else x.units
-        for part, x in zip(parts, states, strict=True)
+        walk.units.fixed(shape[axis], why) if x is None else x.units
+        for shape, x in zip(shapes, states, strict=True)
     ]
     if axis == dim:
         return Channels(axis, np.concatenate(rows))
@@ -37,15 +36,24 @@ def concatenation(walk: Walk, node: fx.Node) -> Channels | None:
 
 def stacking(walk: Walk, node: fx.Node) -> Channels | None:
     """Tie what is put side by side along a new axis."""
-    parts, dims = list(given(node, 0, "tensors")), len(walk.shape(node))
-    dim, known = given(node, 1, "dim", 0) % dims, [x for part in parts if (x := walk.channels(part))]
+    states, _ = _parts(walk, node)
+    dim, known = given(node, 1, "dim", 0) % len(walk.shape(node)), [x for x in states if x is not None]
     if not known:
         return None
-    if len(known) < len(parts) or any(x.axis != known[0].axis for x in known):
-        walk.hold(*parts, why=f"{title(node)} joins them to what is not cut")
+    if len(known) < len(states) or any(x.axis != known[0].axis for x in known):
+        walk.hold(states, why=f"{title(node)} joins them to what is not cut")
     for x in known[1:]:
         walk.units.tie(known[0].units, x.units, f"{title(node)} puts them side by side")
     return Channels(known[0].axis + (dim <= known[0].axis), known[0].units)
+
+
+def _parts(walk: Walk, node: fx.Node) -> tuple[list[Channels | None], list[tuple[int, ...]]]:
+    """Return the states and the shapes of what is joined: tensors in a list, or in one value."""
+    tensors = given(node, 0, "tensors")
+    if not isinstance(tensors, fx.Node):
+        return [walk.channels(part) for part in tensors], [walk.shape(part) for part in tensors]
+    shapes = [tuple(part.shape) for part in walk.values[tensors]]
+    return list(walk.state(tensors) or [None] * len(shapes)), shapes
 
 
 def pieces(walk: Walk, node: fx.Node) -> Any:
