@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, fx, nn
 
+from compresslab.errors import CompressionError
 from compresslab.folding import trace
 from compresslab.layer_rules import LAYER_RULES, Rule, pointwise
 from compresslab.move_rules import MOVE_RULES
@@ -62,12 +63,9 @@ def _state(walk: Walk, node: fx.Node) -> Any:
         raise refusal(node, "it computes with the number of channels", "write it without")
     try:
         return rule(walk, node)
-    except (
-        TypeError,
-        IndexError,
-        KeyError,
-        AttributeError,
-    ) as error:  # an axis that is computed, for example
+    except CompressionError:
+        raise
+    except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:  # a computed axis, say
         raise refusal(node, f"its arguments are not understood ({error})", "write plain numbers") from error
 
 
