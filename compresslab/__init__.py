@@ -14,6 +14,7 @@ from compresslab.compress import fake_quantize, quantize
 from compresslab.errors import CompressionError, DataError, FormatError
 from compresslab.granularity import PerChannel, PerGroup, PerTensor
 from compresslab.measuring import Report, measure
+from compresslab.neurons import prune_neurons
 from compresslab.pruning import prune_weights
 from compresslab.quantizers import Asymmetric, Binary, KMeans, PowerOfTwo, QuantizedTensor, Symmetric, Ternary
 from compresslab.scanning import sensitivity
@@ -50,6 +51,7 @@ __all__ = [
     "models",
     "penalties",
     "plots",
+    "prune_neurons",
     "prune_weights",
     "quantize",
     "quantize_activations",

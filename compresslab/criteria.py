@@ -1,12 +1,13 @@
-"""How much each weight matters: callables from (model, batches) to a score for every weight.
+"""How much each weight, or each neuron, matters: callables from (model, batches) to scores.
 
-A criterion gives a low score to what can go. It returns a mapping from layer names to tensors in the
-weights' shapes, reads the model and leaves it as it was. Any function of this kind will do.
+A criterion gives a low score to what can go. It returns a mapping from layer names to tensors, reads the
+model and leaves it as it was. Any function of this kind will do. Those written here score weights, in the
+weights' shapes; those of ``neuron_criteria``, listed here too, score neurons, one number for each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -18,14 +19,44 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
+from compresslab.calibration import Batches, each, labelled
 from compresslab.errors import CompressionError
 from compresslab.evaluation import device_of, evaluating
 from compresslab.images import Split
+from compresslab.neuron_criteria import (
+    activation_variance,
+    apoz,
+    l1_norm,
+    l2_norm,
+    live_inputs,
+    mean_activation,
+    mean_gradient,
+    norm_scale,
+    taylor,
+    taylor_weights,
+)
 from compresslab.weights import weights_of
 
-__all__ = ["Batches", "Criterion", "Random", "Scores", "activation", "gradient", "magnitude"]
+__all__ = [
+    "Batches",
+    "Criterion",
+    "Random",
+    "Scores",
+    "activation",
+    "activation_variance",
+    "apoz",
+    "gradient",
+    "l1_norm",
+    "l2_norm",
+    "live_inputs",
+    "magnitude",
+    "mean_activation",
+    "mean_gradient",
+    "norm_scale",
+    "taylor",
+    "taylor_weights",
+]
 
-Batches = Split | Tensor | Iterable[Split | Tensor]
 Scores = Mapping[str, Float[Tensor, "..."]]
 Criterion = Callable[[nn.Module, Any], Scores]
 
@@ -70,7 +101,7 @@ def gradient(model: nn.Module, batches: Batches | None = None) -> Scores:
     swapped = {names[id(weight)]: probes[name] for name, weight in weights.items()}
     sums, images = {name: torch.zeros_like(weight) for name, weight in weights.items()}, 0
     with evaluating(model), torch.enable_grad():
-        for batch in _labelled(batches, model):
+        for batch in labelled(batches, model, "gradient"):
             answers = functional_call(model, swapped, (batch.images,))
             loss = functional.cross_entropy(answers, batch.labels, reduction="sum")
             slopes = torch.autograd.grad(loss, list(probes.values()), materialize_grads=True)
@@ -111,7 +142,7 @@ def activation(model: nn.Module, batches: Batches | None = None) -> Scores:
         for name in weights:
             handle = model.get_submodule(name).register_forward_pre_hook(partial(add, name))
             hooks.callback(handle.remove)
-        for batch in _each(batches, "activation"):
+        for batch in each(batches, "activation"):
             model((batch.images if isinstance(batch, Split) else batch).to(device_of(model)))
     if unread := [name for name in weights if name not in reached]:
         raise CompressionError(
@@ -157,28 +188,3 @@ class Random:
             name: torch.rand(weight.shape, generator=generator).to(weight.device)
             for name, weight in weights_of(model).items()
         }
-
-
-def _each(batches: Batches | None, criterion: str) -> Iterator[Split | Tensor]:
-    """Go through the batches, in which there must be images."""
-    several = [batches] if isinstance(batches, Split | Tensor) else batches or ()
-    images = 0
-    for batch in several:
-        images += len(batch)
-        if len(batch):
-            yield batch
-    if not images:
-        raise CompressionError(
-            f"The criterion {criterion!r} needs to see images, but none were given; pass, for example, "
-            "batches=digits.train[:500]."
-        )
-
-
-def _labelled(batches: Batches | None, model: nn.Module) -> Iterator[Split]:
-    for batch in _each(batches, "gradient"):
-        if not isinstance(batch, Split):
-            raise CompressionError(
-                f"The criterion 'gradient' needs labels, but a batch is a {type(batch).__name__}; "
-                "pass a Split, for example batches=digits.train[:500]."
-            )
-        yield batch.to(device_of(model))

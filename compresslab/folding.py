@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -24,16 +24,37 @@ class LayerTracer(fx.Tracer):
 def trace(model: nn.Module) -> fx.Graph:
     """Write down the operations of a network in the order in which they run.
 
+    Tensors that the forward method makes by itself are kept with the graph; torch.fx would leave them on
+    the network.
+
     Raises:
         CompressionError: the network's forward method depends on the values of its input.
     """
+    before = set(vars(model))
     try:
-        return LayerTracer().trace(model)
+        graph = LayerTracer().trace(model)
+        for node in graph.nodes:
+            if node.op == "get_attr" and node.target in vars(model) and node.target not in before:
+                node.meta["constant"] = getattr(model, node.target)
+        return graph
     except Exception as error:  # torch.fx raises whatever the traced code raises when it meets a proxy
         raise CompressionError(
             f"torch.fx cannot trace this {type(model).__name__}: {error}. Write its forward method "
             "without branches on tensor values."
         ) from error
+    finally:
+        for name in set(vars(model)) - before:
+            delattr(model, name)
+
+
+class Replay(fx.Interpreter):
+    """Run a graph that ``trace`` wrote down, on the network's own layers."""
+
+    def __init__(self, model: nn.Module, graph: fx.Graph, keep: bool = False) -> None:
+        super().__init__(model, garbage_collect_values=not keep, graph=graph)
+
+    def run_node(self, n: fx.Node) -> Any:
+        return n.meta["constant"] if "constant" in n.meta else super().run_node(n)
 
 
 def fold_norms(model: nn.Module) -> nn.Module:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
 from compresslab.gates import L0, HardConcrete, add_gates, check_strength, freeze_gates
-from compresslab.weights import weights_of
+from compresslab.weights import norm_scales, weights_of
 
 __all__ = [
     "L0",
@@ -30,6 +31,7 @@ __all__ = [
     "Hoyer",
     "Penalty",
     "Proximal",
+    "Slimming",
     "add_gates",
     "freeze_gates",
 ]
@@ -55,8 +57,12 @@ class Penalty(ABC):
 
     def __call__(self, model: nn.Module) -> Float[Tensor, ""]:
         """Return the term to add to the loss."""
-        values = [self.of(weight) for weight in weights_of(model, self.protect).values()]
+        values = [self.of(weight) for weight in self.targets(model).values()]
         return self.strength * torch.stack(values).sum()
+
+    def targets(self, model: nn.Module) -> Mapping[str, Tensor]:
+        """Return what is penalised, by layer name."""
+        return weights_of(model, self.protect)
 
     @abstractmethod
     def of(self, weight: Float[Tensor, "..."]) -> Float[Tensor, ""]:
@@ -83,7 +89,7 @@ class Proximal(Penalty):
     @torch.no_grad()
     def after_step(self, model: nn.Module, lr: float) -> None:
         """Take a proximal step of size ``lr`` in place; ``train(..., after_step=penalty.after_step)``."""
-        for weight in weights_of(model, self.protect).values():
+        for weight in self.targets(model).values():
             weight.copy_(self.proximal(weight, lr))
 
 
@@ -110,6 +116,36 @@ class L1(Proximal):
         """Bring every weight closer to zero by ``step * strength``; what would cross zero stays there."""
         by = step * self.strength
         return (weight - by).clamp(min=0) + (weight + by).clamp(max=0)
+
+
+class Slimming(L1):
+    """Sum the absolute values of the scales in batch norms: one number for each neuron.
+
+    Why: a scale multiplies all that a neuron says, so a scale of zero makes the neuron a constant, whatever
+    its weights are. Train with it, then ``prune_neurons(model, criteria.norm_scale, share)``.
+
+    Args:
+        strength: as in ``Penalty``.
+        protect: names of norms to leave out.
+
+    Raises:
+        CompressionError: as ``Penalty``; or, when called, there is no norm with scales, or a protected name
+            that is none.
+
+    Source: Liu et al., Network Slimming, ICCV 2017, equation 1 (arXiv:1708.06519).
+    Chapter: 14.
+
+    >>> net = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3))
+    >>> _ = net[1].weight.data.copy_(torch.tensor([0.5, -0.25, 0.01]))
+    >>> Slimming(0.1)(net)
+    tensor(0.0760, grad_fn=<MulBackward0>)
+    >>> Slimming(0.1).after_step(net, lr=1.0)
+    >>> net[1].weight.data
+    tensor([ 0.4000, -0.1500,  0.0000])
+    """
+
+    def targets(self, model: nn.Module) -> Mapping[str, Tensor]:
+        return norm_scales(model, self.protect)
 
 
 class L2(Proximal):

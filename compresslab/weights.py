@@ -44,12 +44,37 @@ def weights_of(model: nn.Module, protect: Collection[str] = ()) -> dict[str, Ten
     return found
 
 
+def norm_scales(model: nn.Module, protect: Collection[str] = ()) -> dict[str, Tensor]:
+    """Return the scales of all batch norms by norm name, to read or to change.
+
+    Args:
+        model: a network with batch norms.
+        protect: names of norms to leave out.
+
+    Raises:
+        CompressionError: no such norm, or a protected name that is none.
+    """
+    kinds = nn.modules.batchnorm._BatchNorm
+    norms = {name: part for name, part in model.named_modules() if isinstance(part, kinds) and part.affine}
+    if not norms:
+        raise CompressionError(
+            f"{type(model).__name__} has no batch norm with scales; use a network that has, such as "
+            "models.residual()."
+        )
+    _check_protected(norms, protect)
+    return {name: norm.weight for name, norm in norms.items() if name not in protect}
+
+
 def _check_names(model: nn.Module, layers: Collection[str], protect: Collection[str]) -> None:
     if not layers:
         raise CompressionError(
             f"{type(model).__name__} has no linear or convolution layer in floats; "
             "prune and penalise before quantize."
         )
+    _check_protected(layers, protect)
+
+
+def _check_protected(layers: Collection[str], protect: Collection[str]) -> None:
     if isinstance(protect, str):
         raise CompressionError(f"protect={protect!r} is one text; write a tuple of names: ({protect!r},).")
     for name in protect:

@@ -73,12 +73,11 @@ def same(left, right):
     return state(left) == state(right)
 
 
-def stranger(seed=0):
+def stranger(seed=0, width=2):
     """A module that the package has never seen."""
     torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2 * 26 * 26, 3)
-    ).eval()
+    layers = [nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.Flatten()]
+    return nn.Sequential(*layers, nn.Linear(width * 26 * 26, 3)).eval()
 
 
 class Kinds(nn.Module):

@@ -240,7 +240,7 @@ def test_a_file_of_a_network_fills_a_network_that_is_given():
 
 
 def refused_into():
-    wide = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3 * 26 * 26, 3))
+    wide = nn.Sequential(nn.Conv2d(1, 2, 5), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2 * 26 * 26, 3))
     short = stranger()[:3]
     longer = nn.Sequential(*stranger(), nn.Linear(3, 3))
     counter = stranger()

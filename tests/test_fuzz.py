@@ -47,6 +47,7 @@ def seeds():
     models += [(Kinds(), Kinds), (quantized(stranger(), Binary(PerChannel())), stranger)]
     models += [(thinned(network("article"), share), None) for share in (0.5, 0.9, 0.99)]
     models += [(quantized(thinned(network("lenet_300_100"), 0.8), KMeans(3, keep_zero=True)), None)]
+    models += [(stranger(width=1), stranger), (quantized(stranger(width=1), Symmetric(4)), stranger)]  # cut
     written = [(encode(model, plain=plain)[0], into) for model, into in models for plain in (True, False)]
     return [*written, *((encode(model, coders=[coder])[0], None) for coder in CODERS for model in few())]
 

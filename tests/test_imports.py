@@ -18,9 +18,11 @@ LINES = [
     "storage.ranges storage.strict "
     "storage.streams storage.codings storage.header storage.payload",
     "images networks evaluation",  # values that others pass around
-    "weights criteria gates penalties graph surgery layers shared folding integer models",
-    "storage.slots storage.container",
-    "training pruning compress activations distillation "
+    "weights calibration criteria gates penalties layers shared folding integer models "
+    "segments shapes walking norm_rules layer_rules join_rules move_rules following graph surgery "
+    "watching neuron_criteria dead",
+    "storage.resizing storage.slots storage.container",
+    "training pruning neurons compress activations distillation "
     "tables scanning costs measuring comparing searching export",
 ]
 EDGES = "data svg staircases drawing heat_maps plots widgets checkpoints exercises"

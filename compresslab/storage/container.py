@@ -61,8 +61,9 @@ def load(path: str | Path, into: nn.Module | None = None, max_bytes: int = MAX_B
 
     Args:
         path: a file that ``save`` wrote.
-        into: a float module with the names and shapes of the file's tensors. It is filled and returned;
-            if anything is wrong it stays as it was. Leave it out for the book's own networks.
+        into: a float module with the names of the file's tensors. It is filled and returned, and its
+            layers get the widths of the file, so that a cut network loads into one that is not; if
+            anything is wrong it stays as it was. Leave it out for the book's own networks.
         max_bytes: what the file may make this call allocate, a megabyte of working space aside.
 
     Returns:
@@ -142,7 +143,7 @@ def _load(stream: BinaryIO, size: int, into: nn.Module | None, max_bytes: int) -
         refusing(lambda: check_fit(header.entries, model), "The file does not fit its own network")
     else:
         model = into
-        check_fit(header.entries, model)
+        check_fit(header.entries, model, resize=True)
     fill(model, {entry.name: from_stream(entry, stream) for entry in header.entries})
     return model.eval()
 

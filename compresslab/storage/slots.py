@@ -10,6 +10,8 @@ from compresslab.layers import QuantizedLayer, quantized_like, replace
 from compresslab.quantized import QuantizedTensor
 from compresslab.storage.header import Entry
 from compresslab.storage.payload import Stored
+from compresslab.storage.resizing import resized
+from compresslab.surgery import refit
 
 
 def tensors_of(model: nn.Module) -> dict[str, Stored]:
@@ -32,22 +34,30 @@ def tensors_of(model: nn.Module) -> dict[str, Stored]:
     return found
 
 
-def check_fit(entries: Sequence[Entry], model: nn.Module) -> None:
-    """Hold the file's tensors against the module's, without touching either."""
+def check_fit(entries: Sequence[Entry], model: nn.Module, resize: bool = False) -> None:
+    """Hold the file's tensors against the module's, without touching either.
+
+    Args:
+        entries: what the file holds.
+        model: where it shall go.
+        resize: let layers take other widths than they have.
+    """
     slots, names = tensors_of(model), {entry.name for entry in entries}
     for what, lost in (("has no", slots.keys() - names), ("has a surplus", names - slots.keys())):
         if lost:
             raise CompressionError(f"The file {what} tensor {min(lost)!r:.80}; it belongs to another module.")
     for entry in entries:
-        _check_slot(entry, slots[entry.name], model)
+        _check_slot(entry, slots[entry.name], model, resize)
     _check_precision(entries, slots)
+    if resize:
+        _resized(model, {entry.name: entry.shape for entry in entries})
 
 
-def _check_slot(entry: Entry, slot: Stored, model: nn.Module) -> None:
-    """Refuse a tensor that cannot take its place. Resizing the layers of ``into`` will start here."""
+def _check_slot(entry: Entry, slot: Stored, model: nn.Module, resize: bool) -> None:
+    """Refuse a tensor that cannot take its place."""
     if isinstance(slot, QuantizedTensor):
         raise CompressionError(f"{entry.name} is quantized already; load into the float network.")
-    if entry.shape != tuple(slot.shape):
+    if entry.shape != tuple(slot.shape) and not resize:
         raise CompressionError(
             f"{entry.name} has shape {entry.shape} in the file, {tuple(slot.shape)} in the module."
         )
@@ -58,6 +68,14 @@ def _check_slot(entry: Entry, slot: Stored, model: nn.Module) -> None:
     quantizable = leaf == "weight" and layer and isinstance(module, nn.Linear | nn.Conv2d)
     if entry.scheme is not None and not quantizable:
         raise CompressionError(f"{entry.name} is quantized in the file; only layers inside a module can be.")
+
+
+def _resized(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
+    """Return the module, or a copy without memory that has the file's shapes where they differ."""
+    slots = model.state_dict()
+    if all(tuple(slots[name].shape) == shape for name, shape in shapes.items()):
+        return model
+    return resized(model, shapes)
 
 
 def _check_precision(entries: Sequence[Entry], slots: Mapping[str, Stored]) -> None:
@@ -75,17 +93,18 @@ def _check_precision(entries: Sequence[Entry], slots: Mapping[str, Stored]) -> N
 def fill(model: nn.Module, values: Mapping[str, Stored]) -> None:
     """Put the values into the module: first all that can fail, then the assignments.
 
-    Parameters are replaced, not written to: give them to an optimizer after loading.
+    Parameters are replaced, not written to: give them to an optimizer after loading. A module with other
+    shapes takes those of the values.
     """
+    alike = _resized(model, {name: tuple(value.shape) for name, value in values.items()})
     layers: dict[str, nn.Module] = {}
     tensors: dict[str, Tensor] = {}
     for name, value in values.items():
         layer, _, leaf = name.rpartition(".")
         module = model.get_submodule(layer)
         if isinstance(value, QuantizedTensor):
-            layers[layer] = quantized_like(
-                module, _quantized_on(value, _device(module.get_parameter("weight")))
-            )
+            place = _device(module.get_parameter("weight"))
+            layers[layer] = quantized_like(alike.get_submodule(layer), _quantized_on(value, place))
         else:
             tensors[name] = _in_place_of(getattr(module, leaf), value)
     for name, layer in layers.items():
@@ -93,6 +112,8 @@ def fill(model: nn.Module, values: Mapping[str, Stored]) -> None:
     for name, tensor in tensors.items():
         layer, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(layer), leaf, tensor)
+    if alike is not model:
+        refit(model)
 
 
 def _device(old: Tensor) -> torch.device:

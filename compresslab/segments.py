@@ -1,0 +1,148 @@
+"""Which neuron stands where: the channels of an activation, and the ties between neurons.
+
+Every output of a layer is a unit. The channel axis of an activation is a row of units, and whatever only
+moves channels moves units: flatten repeats them, cat joins them. Units that one operation forces to go
+together are tied; a set of tied units is a neuron, in the sense of what can be cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int
+from numpy import ndarray
+
+Row = Int[ndarray, " channels"]
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """The channels of an activation: along which axis they lie, and the unit at each place."""
+
+    axis: int
+    units: Row
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Neighbouring channels that come from one layer: its units from ``start`` up to ``stop``.
+
+    Args:
+        layer: name of the layer that made them.
+        start: first unit.
+        stop: the one after the last.
+        repeat: how many channels each unit fills in turn; flatten makes height x width of one.
+    """
+
+    layer: str
+    start: int
+    stop: int
+    repeat: int = 1
+
+    def __repr__(self) -> str:
+        times = f" x {self.repeat}" if self.repeat > 1 else ""
+        return f"{self.layer}[{self.start}:{self.stop}]{times}"
+
+
+@dataclass(frozen=True, eq=False)
+class Tie:
+    """Two rows of units that go or stay in pairs, and the operation that makes them."""
+
+    left: Row
+    right: Row
+    why: str
+
+
+class Units:
+    """All units of a network, numbered in the order in which their layers run."""
+
+    def __init__(self) -> None:
+        self.layers: dict[str, Row] = {}
+        self.ties: list[Tie] = []
+        self.held: list[tuple[Row, str]] = []
+        self.count = 0
+
+    def open(self, layer: str, width: int) -> Row:
+        """Return the units of a layer; the same ones if it is asked again."""
+        if layer not in self.layers:
+            self.layers[layer] = self._new(width)
+        return self.layers[layer]
+
+    def fixed(self, width: int, why: str) -> Row:
+        """Return units of no layer, which never go: an image's channels, for example."""
+        units = self._new(width)
+        self.hold(units, why)
+        return units
+
+    def tie(self, left: Row, right: Row, why: str) -> None:
+        """Let ``left[i]`` and ``right[i]`` go or stay together."""
+        if left is not right:
+            self.ties.append(Tie(left.ravel(), right.ravel(), why))
+
+    def hold(self, units: Row, why: str) -> None:
+        """Let these units stay whatever is asked, and all that is tied to them."""
+        self.held.append((units, why))
+
+    def _new(self, width: int) -> Row:
+        self.count += width
+        return np.arange(self.count - width, self.count)
+
+    def roots(self) -> Int[ndarray, " units"]:
+        """Return for each unit the first unit that it is tied to, by however many steps."""
+        left = np.concatenate([np.zeros(0, int), *(tie.left for tie in self.ties)])
+        right = np.concatenate([np.zeros(0, int), *(tie.right for tie in self.ties)])
+        return components(self.count, left, right)
+
+    def segments(self, units: Row) -> tuple[Segment, ...]:
+        """Say in few words which units a row holds."""
+        return tuple(self._segments(units.tolist()))
+
+    def _segments(self, units: list[int]) -> Iterable[Segment]:
+        names = {int(row[0]): (name, int(row[-1])) for name, row in self.layers.items() if len(row)}
+        starts, place = sorted(names), 0
+        while place < len(units):
+            first = starts[int(np.searchsorted(starts, units[place], side="right")) - 1] if starts else -1
+            name, last = names.get(first, ("", -1))
+            if units[place] > last:
+                name, first, last = "fixed", units[place], units[-1]
+            repeat = _repeats(units, place)
+            start = at = units[place]
+            while at <= last and units[place : place + repeat] == [at] * repeat:
+                place, at = place + repeat, at + 1
+            yield Segment(name, start - first, at - first, repeat)
+
+
+def _repeats(units: list[int], place: int) -> int:
+    end = place
+    while end < len(units) and units[end] == units[place]:
+        end += 1
+    return end - place
+
+
+def components(count: int, left: Row, right: Row) -> Int[ndarray, " count"]:
+    """Return for each of ``count`` points the smallest that it is joined to by pairs of left and right.
+
+    Both ends of a pair take the smaller root until nothing moves, and each root its own root's root in
+    between, so that a long chain takes few rounds.
+
+    >>> components(5, np.array([0, 3]), np.array([3, 4])).tolist()
+    [0, 1, 2, 0, 0]
+    """
+    root = np.arange(count)
+    while True:
+        least = np.minimum(root[left], root[right])
+        before = root.copy()
+        for ends in (root[left], root[right], left, right):
+            np.minimum.at(root, ends, least)
+        root = root[root]
+        if np.array_equal(root, before):
+            return root
+
+
+def marked(roots: Int[ndarray, " units"], gone: Iterable[int]) -> Bool[ndarray, " units"]:
+    """Mark the units whose root is among those that go."""
+    flags = np.zeros(len(roots), dtype=bool)
+    flags[np.fromiter(gone, dtype=int)] = True
+    return flags[roots]
