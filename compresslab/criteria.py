@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from compresslab.calibration import Batches, each, labelled
+from compresslab.calibration import Batches, each, images_of, labelled
 from compresslab.errors import CompressionError
 from compresslab.evaluation import device_of, evaluating
-from compresslab.images import Split
 from compresslab.neuron_criteria import (
     activation_variance,
     apoz,
@@ -143,7 +142,7 @@ def activation(model: nn.Module, batches: Batches | None = None) -> Scores:
             handle = model.get_submodule(name).register_forward_pre_hook(partial(add, name))
             hooks.callback(handle.remove)
         for batch in each(batches, "activation"):
-            model((batch.images if isinstance(batch, Split) else batch).to(device_of(model)))
+            model(images_of(batch).to(device_of(model)))
     if unread := [name for name in weights if name not in reached]:
         raise CompressionError(
             f"No image passed through {', '.join(unread)}; is it part of the forward pass?"

@@ -17,13 +17,13 @@ from compresslab.dead import drop_dead
 from compresslab.errors import CompressionError
 from compresslab.evaluation import device_of, evaluating
 from compresslab.graph import Graph, Group, example_of, graph_of
+from compresslab.pruning import Share
 from compresslab.selection import count_of, refuse_nan, smallest
 from compresslab.storage.container import encode
 from compresslab.surgery import cut
 
 __all__ = ["drop_dead", "prune_neurons"]
 
-Share = float | Mapping[str, float]
 Masks = list[Bool[Tensor, " neurons"]]
 
 _STEPS = 10  # halvings of the share in the search for a budget: to a thousandth

@@ -56,6 +56,15 @@ def quantized(model, scheme):
     return model.eval()
 
 
+def thinned(model, share):
+    """Set that share of every weight to zero, the first ones in an order without a pattern."""
+    for name, weight in model.named_parameters():
+        if name.endswith("weight"):
+            order = torch.randperm(weight.numel(), generator=torch.Generator().manual_seed(0))
+            weight.data.view(-1)[order[: int(share * weight.numel())]] = 0
+    return model
+
+
 def images():
     return torch.rand((4, 1, 28, 28), generator=torch.Generator().manual_seed(1))
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from samples import Kinds, images, network, put_together, quantized, stranger, take_apart
+from samples import Kinds, images, network, put_together, quantized, stranger, take_apart, thinned
 
 from compresslab import models
 from compresslab.errors import CompressionError
@@ -56,15 +56,6 @@ def few():
     """Sparse networks for every coder by itself."""
     thin = thinned(network("article", seed=3), 0.9)
     return [thin, quantized(copy.deepcopy(thin), Symmetric(4)), quantized(network("lenet5"), Ternary())]
-
-
-def thinned(model, share):
-    """Set the smallest weights of every layer to zero."""
-    for name, weight in model.named_parameters():
-        if name.endswith("weight") and weight.dim() > 1:
-            limit = weight.detach().abs().flatten().kthvalue(max(1, int(share * weight.numel()))).values
-            weight.data[weight.detach().abs() <= limit] = 0
-    return model
 
 
 # ---- What is done to a file -----------------------------------------------------------------------------

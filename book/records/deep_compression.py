@@ -144,7 +144,7 @@ def run(images: data.ImageData, recipe: Recipe, dense: nn.Module, share: float, 
         "by coder": {
             "fixed bits": len(encode(small, coders=["packed"])[0]),
             "huffman": len(encode(small, coders=["packed", "huffman"])[0]),
-            "range": len(encode(small)[0]),
+            "all": len(encode(small)[0]),
         },
         "mcnemar": cl.compare(reports["floats"], reports["clustered"]).tests[1].p_value,
     }
