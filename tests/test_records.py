@@ -18,8 +18,8 @@ RUNS = {
     for network, found in networks.items()
     for run in found["seeds"]
 }
-# The first digit of each answer is at least 0.0006 ahead of the second in all twelve files (0.003 on MNIST). Sums
-# in float32 move by 0.00001, so the counts below are exact on every chip.
+# The first digit of each answer is at least 0.0006 ahead of the second in all twelve files (0.003 on MNIST).
+# Sums in float32 move by 0.00001, so the counts below are exact on every chip.
 
 needs_mnist = pytest.mark.skipif(
     "COMPRESSLAB_DATA" not in os.environ, reason="wants the whole MNIST under COMPRESSLAB_DATA"
