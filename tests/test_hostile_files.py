@@ -6,7 +6,9 @@ import struct
 from pathlib import Path
 
 import pytest
-from samples import Kinds, counted, network, put_together, quantized, same, take_apart
+import torch
+from samples import Kinds, counted, network, put_together, quantized, same, state, take_apart
+from torch import nn
 
 from compresslab import models
 from compresslab.errors import CompressionError, FormatError
@@ -210,3 +212,24 @@ def test_what_is_not_a_file_is_refused(tmp_path):
         load(tmp_path / "absent.clab")
     with pytest.raises(FileNotFoundError, match=r"folder .*absent.* does not exist"):
         save(network(), tmp_path / "absent" / "model.clab")
+
+
+@pytest.mark.parametrize("name", ["0.bias", "1.bias", "1.running_mean", "1.running_var", "4.bias"])
+def test_a_vector_that_does_not_fit_its_own_layer_is_refused(name):
+    """On the meta device, where shapes are tried, torch takes a bias of any length."""
+
+    def model(longer=None):
+        made = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        made.append(nn.Linear(2, 3))
+        if longer is not None:
+            layer, leaf = made[int(longer[0])], longer[2:]
+            old = getattr(layer, leaf)
+            value = torch.cat([old.detach(), old.detach()])
+            setattr(layer, leaf, nn.Parameter(value) if isinstance(old, nn.Parameter) else value)
+        return made
+
+    into = model()
+    before = state(into)
+    with pytest.raises(CompressionError, match=f"{name} has shape"):
+        decode(encode(model(name))[0], into=into)
+    assert state(into) == before

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,7 @@ def resized(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> nn.Modul
         _check_layer(model, name, tuple(slots[name].shape), shape)
     twin = _on_meta(model, shapes)
     refit(twin)
+    _check_vectors(twin)
     for image in _images(model):
         if _fault(_on_meta(model, {}), image) is None:
             if (fault := _fault(twin, image)) is not None:
@@ -48,6 +50,30 @@ def _check_layer(model: nn.Module, name: str, old: tuple[int, ...], new: tuple[i
         raise CompressionError(
             f"{name} has shape {new} in the file, {old} in the module, which cannot take it."
         )
+
+
+def _check_vectors(model: nn.Module) -> None:
+    """Hold a layer's bias and statistics against its weight: without memory torch does not."""
+    for layer, part in model.named_modules():
+        for name in ("bias", "running_mean", "running_var"):
+            vector, shape = getattr(part, name, None), _outputs(part)
+            if isinstance(vector, Tensor) and shape is not None and tuple(vector.shape) != shape:
+                raise CompressionError(
+                    f"{layer}.{name} has shape {tuple(vector.shape)} in the file, its layer needs {shape}."
+                )
+
+
+def _outputs(layer: Any) -> tuple[int, ...] | None:
+    """Return the shape that a layer's vectors have; None for a layer of a kind not known here."""
+    if isinstance(layer, nn.Linear):
+        return (layer.out_features,)
+    if isinstance(layer, _CONVOLUTIONS):
+        return (layer.out_channels,)
+    if isinstance(layer, nn.modules.batchnorm._NormBase):
+        return (layer.num_features,)
+    if isinstance(layer, nn.GroupNorm):
+        return (layer.num_channels,)
+    return tuple(layer.normalized_shape) if isinstance(layer, nn.LayerNorm) else None
 
 
 def _on_meta(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
