@@ -14,10 +14,11 @@ from torch import Tensor, nn
 from compresslab.criteria import Batches, Criterion, Scores
 from compresslab.errors import CompressionError
 from compresslab.patterns import Blocks, NofM
+from compresslab.schedules import cubic, of_the_rest
 from compresslab.selection import count_of, refuse_nan, smallest
 from compresslab.weights import weights_of
 
-__all__ = ["Blocks", "HeldZeros", "NofM", "cubic", "hold_zeros", "prune_weights", "rewind"]
+__all__ = ["Blocks", "HeldZeros", "NofM", "cubic", "hold_zeros", "of_the_rest", "prune_weights", "rewind"]
 
 Share = float | Mapping[str, float]
 Pattern = NofM | Blocks
@@ -144,36 +145,6 @@ def _marks(
 
 def _zeros_first(scores: Float[Tensor, "..."], values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     return scores.masked_fill(values == 0, -math.inf)
-
-
-def cubic(share: float, rounds: int, start: float = 0.0) -> list[float]:
-    """Return the share of each round of pruning: many weights early, few at the end.
-
-    Why: early on most weights can go unnoticed, late each one counts, and the network has had time to
-    recover in between.
-
-    Args:
-        share: where the last round ends.
-        rounds: how many.
-        start: the share that is gone before the first.
-
-    Raises:
-        CompressionError: no rounds, or shares that are no floats from 0.0 to 1.0 in rising order.
-
-    Source: Zhu, Gupta, 2017, equation 1 (arXiv:1710.01878), read once a round.
-    Chapter: 09.
-
-    >>> [round(s, 3) for s in cubic(0.9, 4)]
-    [0.52, 0.787, 0.886, 0.9]
-    """
-    count_of(share, 0)  # refuses what is no share
-    count_of(start, 0)
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1 or start > share:
-        raise CompressionError(
-            f"{rounds!r} rounds from {start} to {share} were asked; there must be one or more, "
-            "and a start at or below the end."
-        )
-    return [share + (start - share) * (1 - done / rounds) ** 3 for done in range(1, rounds + 1)]
 
 
 @dataclass(frozen=True, repr=False)

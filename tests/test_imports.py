@@ -13,7 +13,7 @@ PACKAGE = ROOT / "compresslab"
 
 LINES = [
     "errors",
-    "granularity clipping quantized uniform codebooks quantizers selection patterns",
+    "granularity clipping quantized uniform codebooks quantizers selection patterns schedules",
     "storage.bits storage.sparse storage.symbols storage.lanes storage.huffman storage.contexts "
     "storage.ranges storage.strict "
     "storage.streams storage.codings storage.header storage.payload",

@@ -27,7 +27,7 @@ from compresslab import (
     train,
 )
 from compresslab.images import ImageData, Split
-from compresslab.pruning import Blocks, HeldZeros, NofM, cubic, hold_zeros, rewind
+from compresslab.pruning import Blocks, HeldZeros, NofM, cubic, hold_zeros, of_the_rest, rewind
 from compresslab.weights import weights_of
 from tests.samples import network, same
 from tests.strategies import few
@@ -327,6 +327,20 @@ def test_the_cubic_schedule_is_the_papers():
 def test_what_is_no_schedule_is_refused(arguments):
     with pytest.raises(CompressionError):
         cubic(*arguments)
+
+
+@given(st.lists(st.floats(0, 0.999), min_size=1, max_size=20).map(sorted))
+def test_shares_of_the_rest_leave_what_the_levels_leave(levels):
+    left = 1.0
+    for share, level in zip(of_the_rest(levels), levels, strict=True):
+        left *= 1 - share
+        assert left == pytest.approx(1 - level, rel=1e-12)  # 20 products, each rounded to 2e-16
+
+
+@pytest.mark.parametrize("levels", [[0.5, 0.4], [1.0, 1.0], [1], [0.5, 1.5], ["half"]])
+def test_levels_that_fall_or_are_no_shares_are_refused(levels):
+    with pytest.raises(CompressionError):
+        of_the_rest(levels)
 
 
 def test_rewinding_puts_the_zeros_into_the_earlier_weights():
