@@ -50,7 +50,7 @@ timings: $(STAMP) ## the same, and record the times and versions that the book s
 	$(BIN)/python book/tools/notebooks.py --record $(NOTEBOOKS)
 
 records: $(STAMP) ## repeat the long experiments, an hour or two; the whole MNIST must lie under COMPRESSLAB_DATA
-	for script in train_checkpoints training_through_quantization weight_pruning penalties deep_compression ledger; do $(BIN)/python book/records/$$script.py || exit 1; done
+	for script in train_checkpoints training_through_quantization weight_pruning penalties deep_compression slimming neuron_criteria ledger; do $(BIN)/python book/records/$$script.py || exit 1; done
 
 bench: $(STAMP) ## run the benchmarks
 	@for bench in $(BENCHES); do echo "== $$bench"; OMP_NUM_THREADS=1 $(BIN)/python $$bench || exit 1; done

@@ -60,6 +60,6 @@ def of_the_rest(levels: Sequence[float]) -> list[float]:
     before = [0.0, *levels[:-1]]
     if any(level < gone or gone == 1.0 for gone, level in zip(before, levels, strict=True)):
         raise CompressionError(
-            f"The levels {list(levels)} were given; each must be at least the one before, and none follow 1.0."
+            f"The levels {list(levels)} were given; each is at least the one before, and none follows 1.0."
         )
     return [1 - (1 - level) / (1 - gone) for gone, level in zip(before, levels, strict=True)]

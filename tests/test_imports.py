@@ -20,12 +20,12 @@ LINES = [
     "images networks evaluation",  # values that others pass around
     "weights calibration criteria gates penalties layers shared folding integer models "
     "segments shapes walking norm_rules layer_rules join_rules move_rules following graph surgery "
-    "watching neuron_criteria dead",
+    "watching neuron_criteria dead norms",
     "storage.resizing storage.slots storage.container",
     "training pruning neurons compress activations distillation "
     "tables scanning costs measuring comparing searching export",
 ]
-EDGES = "data svg staircases drawing heat_maps plots widgets checkpoints exercises"
+EDGES = "data svg staircases drawing heat_maps graph_drawing plots widgets checkpoints exercises"
 LINE_OF = {name: number for number, line in enumerate([*LINES, EDGES]) for name in line.split()}
 
 

@@ -71,3 +71,45 @@ def test_the_digits_files_are_as_many_times_smaller_as_asked(network, smaller):
     assert len(runs) == 3
     assert min(run["file"]["floats"] / run["file"]["clustered"] for run in runs) >= smaller
     assert sum(run["test"]["floats"] - run["test"]["clustered"] for run in runs) / 3000 <= 0.01
+
+
+RECORDS = FOLDER.parent
+CRITERIA = json.loads((RECORDS / "neuron_criteria.json").read_text(encoding="utf-8"))
+SLIMMING = json.loads((RECORDS / "slimming.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("share", "points"), [("0.5", 1), ("0.75", 3)])
+def test_the_articles_network_cut_by_taylor_reads_nearly_as_well_as_before(share, points):
+    """Points of 1,000 test digits that are lost on average, three epochs after the cut."""
+    rows = CRITERIA["networks"]["article"]["shares"][share]["rows"]
+    lost = [
+        before["before"]["test"] - after["after"]["test"]
+        for before, after in zip(rows["whole"], rows["taylor"], strict=True)
+    ]
+    assert len(lost) == 5
+    assert CRITERIA["epochs"]["further"] == 3
+    assert sum(lost) / len(lost) <= 10 * points
+
+
+@pytest.mark.parametrize("name", CRITERIA["networks"])
+def test_each_criterion_has_five_seeds_before_and_after_training(name):
+    for found in CRITERIA["networks"][name]["shares"].values():
+        assert {"whole", "from scratch", "taylor in rounds", "random"} < set(found["rows"])
+        for row, runs in found["rows"].items():
+            assert len(runs) == 5, row
+            assert all(0 < run["after"]["test"] <= CRITERIA["test"] for run in runs)
+
+
+def test_half_the_channels_go_after_slimming_before_any_further_training():
+    runs = SLIMMING["SGD, step"]["seeds"]
+    assert [run["seed"] for run in runs] == [0, 1, 2]
+    assert all(run["strength"] == SLIMMING["SGD, step"]["chosen"] for run in runs)
+    assert all(run["neurons"][2] <= run["neurons"][0] // 2 for run in runs)
+    assert sum(run["test"][0] - run["test"][2] for run in runs) / 3 <= 10
+
+
+@pytest.mark.parametrize("way", ["SGD, step", "SGD, loss", "Adam, loss", "Adam, step"])
+def test_dead_channels_go_without_a_changed_answer(way):
+    for run in SLIMMING[way]["tried"] + SLIMMING[way]["seeds"]:
+        assert run["validation"][0] == run["validation"][1]
+        assert run["test"][0] == run["test"][1]

@@ -2,7 +2,8 @@
 
 Run from the root of the repository: python book/records/ledger.py
 The page book/ledger.md shows the table. Trained rows take the learning rates that
-training_through_quantization.py and weight_pruning.py chose on validation, and the first seed.
+training_through_quantization.py, weight_pruning.py and neuron_criteria.py chose on validation, and the first
+seed.
 Up to chapter 08 the files are plain, with codes side by side; later ones are written as ``save`` likes.
 """
 
@@ -46,6 +47,10 @@ def networks(model: nn.Module, digits: data.ImageData) -> Iterator[tuple[str, st
         yield "07", f"{name}, per channel, trained", cl.quantize(student)
     yield "08", "integers only, 8 bits", cl.quantize_activations(model, [digits.train.images[:256]])
     yield "09", "90 % zeros, trained on", pruned(model, digits)
+    for share, name in ((0.5, "half"), (0.75, "three quarters")):
+        small = cl.prune_neurons(model, cl.criteria.taylor, share, batches=digits.train)
+        cl.train(small, digits, epochs=3, lr=4e-3, progress=False)
+        yield "13", f"{name} of the neurons cut, trained on", small
     yield "18", "pruned, clustered and coded", cl.load(HERE / "deep_compression" / "digits_article_0.clab")
 
 
