@@ -14,8 +14,10 @@ from torch import Tensor, fx, nn
 from compresslab.evaluation import device_of, evaluating
 from compresslab.following import rule_of
 from compresslab.graph import Graph, example_of, graph_of
+from compresslab.layer_rules import pointwise
 from compresslab.norm_rules import group_norm, layer_norm
 from compresslab.surgery import cut
+from compresslab.walking import Walk
 from compresslab.watching import Watching
 
 
@@ -53,7 +55,7 @@ def drop_dead(model: nn.Module, example: Tensor | None = None) -> nn.Module:
     said = _said(result, graph, image)
     for layer, units in ((name, row) for walk in graph.walks for name, row in walk.readers.items()):
         numbers = said.get(layer)
-        stay = _unwelcome(result.get_submodule(layer), numbers) if numbers is not None else units >= 0
+        stay = units >= 0 if numbers is None else _unwelcome(result.get_submodule(layer), numbers)
         dead[graph.roots[units[stay]]] = False
     for group in graph.free:
         dead[group.roots[0]] &= not dead[group.roots].all()
@@ -70,16 +72,30 @@ def _constant(model: nn.Module, graph: Graph) -> Bool[ndarray, " units"]:
     for layer, units in graph.units.layers.items():
         dead[graph.roots[units[~_same_rows(model, graph, layer)]]] = False
     for walk in graph.walks:
+        moved = _of_the_image(walk)
         for node in walk.values:
             channels = walk.channels(node)
-            if channels is not None and rule_of(walk, node) in (layer_norm, group_norm):
-                dead[graph.roots[channels.units]] = False  # the others are normalised by it
+            if channels is None:
+                continue
+            rule, others = rule_of(walk, node), [n for n in node.all_input_nodes if walk.channels(n) is None]
+            # a norm has the others in it; an addition, say, what the image gives to all channels alike
+            if rule in (layer_norm, group_norm) or (rule is pointwise and not moved.isdisjoint(others)):
+                dead[graph.roots[channels.units]] = False
     return dead
+
+
+def _of_the_image(walk: Walk) -> set[fx.Node]:
+    """Return the operations whose value depends on the network's input."""
+    found: set[fx.Node] = set()
+    for node in walk.values:
+        if node.op == "placeholder" or not found.isdisjoint(node.all_input_nodes):
+            found.add(node)
+    return found
 
 
 def _same_rows(model: nn.Module, graph: Graph, layer: str) -> Bool[ndarray, " outputs"]:
     """Mark the outputs of a layer, and of the norm after it, that do not depend on what it reads."""
-    module: Any = model.get_submodule(layer)
+    module: Any = dict(model.named_modules()).get(layer)  # a function's weight has no module
     width = len(graph.units.layers[layer])
     if not isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
         return np.zeros(width, dtype=bool)
@@ -104,6 +120,8 @@ def _said(model: nn.Module, graph: Graph, image: Tensor) -> dict[str, Float[Tens
         found.update(dict.fromkeys(names, values.movedim(axis, 0).flatten(1).clone()))
         return values
 
+    if not ends:
+        return {}
     with evaluating(model):
         Watching(model, ends, see).run(image[:1].to(device_of(model)))
     return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, fx, nn
@@ -11,13 +12,14 @@ from compresslab.errors import CompressionError
 from compresslab.folding import trace
 from compresslab.layer_rules import LAYER_RULES, Rule, pointwise
 from compresslab.move_rules import MOVE_RULES
-from compresslab.segments import Units
+from compresslab.segments import Channels, Units
 from compresslab.shapes import shapes_of
-from compresslab.walking import DEPENDS, OUTPUT, Walk, check_calls, is_tensor, kind, refusal
+from compresslab.walking import DEPENDS, OUTPUT, Walk, check_calls, is_tensor, kind, refusal, title
 
 RULES: Mapping[Any, Rule] = {**LAYER_RULES, **MOVE_RULES}
 _KINDS = tuple(key for key in RULES if isinstance(key, type) and issubclass(key, nn.Module))
 _SIZES_WELCOME = ("view", "reshape", "flatten", "split", "getitem")
+_NO_COUNTS = ("dim", "ndimension", "is_floating_point", "is_complex", "get_device")  # the same after any cut
 
 
 def unreached(model: nn.Module, walks: list[Walk]) -> list[str]:
@@ -46,20 +48,38 @@ def follow(model: nn.Module, image: Tensor, units: Units) -> Walk:
     return walk
 
 
+def hold_read(walks: Iterable[Walk], units: Units) -> None:
+    """Hold the units of a tensor that is cut, where the code reads its values in another way as well."""
+    slots = [(name, row) for walk in walks for (name, _), row in walk.slots.items()]
+    for walk in walks:
+        for node in walk.values:
+            names = [user for user in node.users if (node, user) not in walk.taken and not _harmless(user)]
+            if node.op == "get_attr" and names:
+                for name, row in slots:
+                    if name == node.target:
+                        units.hold(row, f"the values of {name} are read by {title(names[0])}")
+
+
+def _harmless(user: fx.Node) -> bool:
+    return user.target is getattr and user.args[1] in ("dtype", "device", "ndim", "requires_grad")
+
+
 def _state(walk: Walk, node: fx.Node) -> Any:
     if node.op in ("placeholder", "get_attr"):
         return None
     states = [walk.state(source) for source in node.all_input_nodes]
     if node.op == "output":
+        if any(map(_depends, states)):
+            raise refusal(node, "the number of channels is an answer", "return tensors alone")
         return walk.hold(*states, why=OUTPUT)
-    if isinstance(node.target, type) and issubclass(node.target, tuple):  # answers under names
-        return tuple(map(walk.state, node.args))
+    if isinstance(node.target, type):  # answers under names: a named tuple, a dataclass
+        return tuple(states)
     rule = rule_of(walk, node)
     if rule is None or not _has_tensor(walk.values[node]):
         if rule is not None and rule.__name__ in ("size", "attribute", "item"):
             return rule(walk, node)
         return _without_rule(walk, node, states)
-    if DEPENDS in states and kind(walk, node) not in _SIZES_WELCOME:
+    if any(map(_depends, states)) and kind(walk, node) not in _SIZES_WELCOME:
         raise refusal(node, "it computes with the number of channels", "write it without")
     try:
         return rule(walk, node)
@@ -72,7 +92,8 @@ def _state(walk: Walk, node: fx.Node) -> Any:
 def _without_rule(walk: Walk, node: fx.Node, states: list[Any]) -> Any:
     """Let pass what no neuron goes into, and sizes; refuse the rest."""
     if not _has_tensor(walk.values[node]):
-        return DEPENDS if DEPENDS in states else None
+        counted = any(_depends(state) or isinstance(state, Channels) for state in states)
+        return DEPENDS if counted and kind(walk, node) not in _NO_COUNTS else None
     if any(state is not None and not _sizes(state) for state in states):
         raise refusal(
             node,
@@ -82,11 +103,20 @@ def _without_rule(walk: Walk, node: fx.Node, states: list[Any]) -> Any:
     return None
 
 
+def _depends(state: Any) -> bool:
+    """Say whether a state is a number of channels, or sizes with one among them."""
+    return state is DEPENDS or (isinstance(state, tuple) and any(map(_depends, state)))
+
+
 def _sizes(state: Any) -> bool:
     return isinstance(state, tuple) and all(part is None for part in state)
 
 
 def _has_tensor(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_tensor, value.values()))
+    if dataclasses.is_dataclass(value):
+        return any(map(_has_tensor, vars(value).values()))
     return is_tensor(value) or (isinstance(value, tuple | list) and any(map(_has_tensor, value)))
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 
 from compresslab.errors import CompressionError
 from compresslab.evaluation import evaluating
-from compresslab.following import follow, rule_of, unreached
+from compresslab.following import follow, hold_read, rule_of, unreached
 from compresslab.layer_rules import pointwise
 from compresslab.networks import Network
 from compresslab.segments import Row, Segment, Units
@@ -89,7 +89,7 @@ class Graph:
         member = np.zeros((len(names) + 1, self.units.count), dtype=bool)
         for marks, row in zip(member, self.units.layers.values(), strict=False):
             marks[self.roots[row]] = True
-        member[-1, self.roots[np.concatenate(held)]] = True
+        member[-1, self.roots[np.concatenate([np.zeros(0, int), *held])]] = True
         parts, of = _sorted(member)
         ties = _met(of, [(tie.why, self.roots[tie.left]) for tie in self.units.ties])
         readers = _met(of, [(n, self.roots[row]) for walk in self.walks for n, row in walk.readers.items()])
@@ -226,6 +226,7 @@ def graph_of(model: nn.Module, example: Tensor | None = None) -> Graph:
         if unreached(model, walks):
             model.train()
             walks.append(follow(model, image, units))
+    hold_read(walks, units)
     return Graph(type(model).__name__, tuple(walks), units)
 
 

@@ -119,6 +119,7 @@ def _meets_fixed(walk: Walk, node: fx.Node, other: fx.Node, x: Channels, axis: i
     if len(shape) < -axis or shape[axis] == 1:
         return
     if other.op == "get_attr" and str(other.target) in walk.tensors:
+        walk.taken.add((other, node))
         walk.slot(str(other.target), axis + len(shape), x.units)
     else:
         walk.hold(x, why=f"{title(node)} joins them to what is not cut")

@@ -183,6 +183,8 @@ def attribute(walk: Walk, node: fx.Node) -> Any:
         sizes = walk.channels(node.args[0])
         count = len(walk.shape(node.args[0]))
         return sizes and tuple(DEPENDS if axis == sizes.axis else None for axis in range(count))
+    if node.args[1] == "nbytes" and walk.channels(node.args[0]):
+        return DEPENDS
     if isinstance(walk.values[node], Tensor) and walk.channels(node.args[0]):
         raise refusal(node, f".{node.args[1]} of a tensor has no rule", "use permute or transpose")
     return None

@@ -124,6 +124,8 @@ def _unprotected(graph: Graph, protect: Collection[str]) -> list[Group]:
     """Return the groups that can be cut and have no protected layer."""
     if isinstance(protect, str):
         raise CompressionError(f"protect={protect!r} is one text; write a tuple of names: ({protect!r},).")
+    if not isinstance(protect, Collection):
+        raise CompressionError(f"protect={protect!r} was given; write a tuple of names, () for none.")
     _check_layers(graph, protect, "was to be protected")
     free = [group for group in graph.free if not set(group.layers) & set(protect)]
     if not free:
@@ -144,6 +146,7 @@ def _scored(
     graph: Graph, free: list[Group], scores: Scores, normalise: bool
 ) -> list[Float[Tensor, " neurons"]]:
     """Return a score for each neuron of each group, comparable between groups."""
+    _check_scores(scores)
     layers = dict.fromkeys(layer for group in free for layer in group.layers)
     values = {n: _comparable(graph, n, scores[n], normalise) for n in layers if n in scores}
     found = []
@@ -157,6 +160,16 @@ def _scored(
         parts = [_gathered(graph, group, layer, values[layer]) for layer in known]
         found.append(torch.from_numpy(np.mean(parts, axis=0)))
     return found
+
+
+def _check_scores(scores: object) -> None:
+    """Take a mapping from names of layers to tensors, as every criterion of the package returns."""
+    if not isinstance(scores, Mapping):
+        raise CompressionError(f"The criterion returned {scores!r}; return a mapping from layers to scores.")
+    for name, score in scores.items():
+        if not isinstance(score, Tensor):
+            found = type(score).__name__
+            raise CompressionError(f"The criterion gave a {found} for layer {name!r}; give a tensor.")
 
 
 def _comparable(graph: Graph, layer: str, score: Tensor, normalise: bool) -> Float[np.ndarray, " outputs"]:

@@ -78,6 +78,8 @@ class Units:
 
     def tie(self, left: Row, right: Row, why: str) -> None:
         """Let ``left[i]`` and ``right[i]`` go or stay together."""
+        if left.size != right.size:
+            raise ValueError(f"{left.size} channels cannot go in pairs with {right.size}")
         if left is not right:
             self.ties.append(Tie(left.ravel(), right.ravel(), why))
 

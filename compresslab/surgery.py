@@ -13,11 +13,17 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
+from compresslab.following import rule_of
 from compresslab.graph import Graph, graph_of
+from compresslab.join_rules import pieces
+from compresslab.layer_rules import convolution
+from compresslab.move_rules import reshape
+from compresslab.norm_rules import group_norm, layer_norm
 from compresslab.segments import Channels, marked
-from compresslab.walking import Walk, title
+from compresslab.walking import Walk, setting, title
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_RESIZED = (convolution, layer_norm, reshape, pieces)  # may be given sizes, which the shapes show
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -136,7 +142,7 @@ def _check(old: Graph, new: Graph, stays: Bool[ndarray, " units"]) -> None:
         raise CompressionError("The network's code takes another way after the cut, so it cannot be cut.")
     for before, after in zip(old.walks, new.walks, strict=True):
         for left, right in zip(before.states, after.states, strict=True):
-            if left.op == "get_attr":
+            if left.op == "get_attr" and "constant" not in left.meta:
                 continue
             stand = _alike(before.channels(left), after.channels(right), old, stays, names)
             if not stand or not _same(before, left, after, right):
@@ -151,7 +157,21 @@ def _same(before: Walk, left: Any, after: Walk, right: Any) -> bool:
     x, sizes, others = before.channels(left), list(before.shape(left)), list(after.shape(right))
     if x is not None and len(sizes) == len(others):
         sizes[x.axis] = others[x.axis]
-    return left.name == right.name and sizes == others
+    return left.name == right.name and sizes == others and _same_numbers(before, left, after, right)
+
+
+def _same_numbers(before: Walk, left: Any, after: Walk, right: Any) -> bool:
+    """Compare the numbers that the code gives to two operations; some follow a layer's new sizes."""
+    if "constant" in left.meta:  # a tensor that the code makes, of the numbers in a buffer for example
+        return torch.equal(left.meta["constant"], right.meta["constant"])
+    rule = rule_of(before, left)
+    if rule is group_norm:
+        groups, others = (setting(w, n, "num_groups", 1, 1) for w, n in ((before, left), (after, right)))
+        width, left_over = before.shape(left)[1], after.shape(right)[1]
+        return groups == others == 1 or (groups > 1 and width * others == left_over * groups)
+    if rule in _RESIZED:
+        return True
+    return repr((left.args, left.kwargs)) == repr((right.args, right.kwargs))  # a node shows as its name
 
 
 def _alike(

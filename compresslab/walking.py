@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from compresslab.errors import CompressionError
+from compresslab.folding import LayerTracer
 from compresslab.layers import QuantizedLayer
 from compresslab.segments import Channels, Row, Units
 
@@ -40,6 +42,7 @@ class Walk:
         self.slots: dict[tuple[str, int], Row] = {}
         self.readers: dict[str, Row] = {}
         self.opened: dict[str, fx.Node] = {}
+        self.taken: set[tuple[fx.Node, fx.Node]] = set()  # a tensor, and a rule that cuts what it takes of it
 
     def state(self, argument: Any) -> Any:
         """Return the state of an argument; what is no node has none."""
@@ -59,6 +62,8 @@ class Walk:
         """Note that a tensor of the model is cut along ``dim`` with these units."""
         if name is None:
             return
+        if self.tensors[name].shape[dim] != len(units):
+            raise ValueError(f"{name} has {self.tensors[name].shape[dim]} entries for {len(units)} channels")
         known = self.slots.setdefault((name, dim), units)
         if known is not units and not (len(known) == len(units) and (known == units).all()):
             raise CompressionError(
@@ -88,13 +93,16 @@ class Walk:
         if argument is None:
             return None
         if isinstance(argument, fx.Node) and argument.op == "get_attr":
+            self.taken.add((argument, node))
             return str(argument.target)
         raise refusal(node, f"its {name} is computed in the forward method", "make it a parameter")
 
 
 def given(node: fx.Node, place: int, name: str, default: Any = None) -> Any:
-    """Return an argument of a call, by place or by name."""
-    return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
+    """Return an argument of a call, by place or by name; torch takes those of numpy too."""
+    alias = {"dim": "axis", "keepdim": "keepdims"}.get(name, name)
+    found = node.kwargs.get(name, node.kwargs.get(alias, default))
+    return node.args[place] if len(node.args) > place else found
 
 
 def setting(walk: Walk, node: fx.Node, name: str, place: int, default: Any) -> Any:
@@ -127,6 +135,15 @@ def refusal(node: fx.Node, found: str, remedy: str) -> CompressionError:
 def check_layers(model: nn.Module) -> None:
     """Refuse layers whose weights cannot be cut, and tensors that two layers share."""
     for name, layer in model.named_modules():
+        if any(map(is_lazy, (*layer.parameters(False), *layer.buffers(False)))):
+            raise CompressionError(
+                f"Layer {name!r} has no weights yet: it is a lazy layer; run the network once before."
+            )
+        hooks = layer._forward_hooks or layer._forward_pre_hooks
+        if hooks and (not name or LayerTracer().is_leaf_module(layer, name)):  # others are traced
+            raise CompressionError(
+                f"Layer {name!r} has hooks, and what they do to its values is not known; remove them first."
+            )
         if isinstance(layer, QuantizedLayer):
             raise CompressionError(f"Layer {name!r} is quantized; prune neurons before quantize.")
         if parametrize.is_parametrized(layer):

@@ -1,6 +1,7 @@
 """The graph: who goes with whom and why, what is held, and what is refused by name."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -93,6 +94,13 @@ FOLLOWED = {
     "times a gate": (lambda net, x, y: (x * y.mean((2, 3), True)).flatten(1), 64, [("conv", "other")]),
     "cat": (lambda net, x, y: torch.cat((x, y), dim=1).mean((2, 3)), 8, [("conv",), ("other",)]),
     "stack": (lambda net, x, y: torch.stack([x, y], 1).flatten(1), 128, [("conv", "other")]),
+    "axis": (
+        lambda net, x, y: torch.cat([x, y], axis=1).mean((2, 3), keepdims=True).flatten(1),
+        8,
+        [("conv",)],
+    ),
+    "parts": (lambda net, x, y: torch.cat(x.chunk(2, dim=1)[::-1], axis=1).flatten(1), 64, [("conv",)]),
+    "dims": (lambda net, x, y: x.flatten(x.dim() - 3), 64, [("conv",)]),
     "beside": (lambda net, x, y: torch.cat([x, y], 2).flatten(1), 128, [("conv", "other")]),
     "view": (lambda net, x, y: x.view(x.size(0), -1), 64, [("conv",)]),
     "shape": (lambda net, x, y: x.reshape(x.shape[0], x.shape[1] * 16), 64, [("conv",)]),
@@ -127,6 +135,8 @@ HELD = {
     "split": (lambda net, x, y: x.split([1, 3], 1)[1].flatten(1), 48, "written in the code"),
     "constant": (lambda net, x, y: (x + torch.ones(4, 1, 1)).flatten(1), 64, "what is not cut"),
     "padded": (lambda net, x, y: functional.pad(x, (0, 0, 0, 0, 0, 2)).flatten(1), 96, "pads them"),
+    "bias": (lambda net, x, y: (x * net.conv.bias.sum()).flatten(1), 64, "read by sum"),
+    "rows": (lambda net, x, y: (x / net.conv.weight.shape[0]).flatten(1), 64, "read by getattr"),
     "outer": (lambda net, x, y: (x[:, :1] * y).flatten(1), 64, "by place"),
 }
 
@@ -144,6 +154,10 @@ REFUSED = {
     "no rule for matmul": (lambda net, x, y: torch.matmul(x, y).flatten(1), 64),
     "written in the code": (lambda net, x, y: x.view(-1, 64), 64),
     "computes with the number": (lambda net, x, y: (x * x.size(1)).flatten(1), 64),
+    "'truediv': it computes with": (lambda net, x, y: (x / x[0].numel()).flatten(1), 64),
+    "'mul': it computes with": (lambda net, x, y: (x * x.stride()[0]).flatten(1), 64),
+    "'mul_1': it computes with": (lambda net, x, y: (x * 1 * torch.numel(x)).flatten(1), 64),
+    "'sub': it computes with": (lambda net, x, y: (x - x.shape[1:].numel()).flatten(1), 64),
     "cannot trace": (lambda net, x, y: x.flatten(1) if x.sum() > 0 else y.flatten(1), 64),
     "do not stay together": (lambda net, x, y: x.permute(0, 2, 3, 1).reshape(x.size(0), -1, 2).mean(2), 32),
     "fails at 'fc'": (lambda net, x, y: x.flatten(1), 65),
@@ -158,6 +172,44 @@ def test_what_cannot_be_followed_is_refused(message):
         graph_of(model, IMAGES)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert model.training
+
+
+@dataclasses.dataclass
+class Answer:
+    logits: torch.Tensor
+
+
+class Named(nn.Module):
+    """Answers in a dataclass, or with a number that follows the channels."""
+
+    def __init__(self, counted=False):
+        super().__init__()
+        self.conv, self.fc, self.counted = nn.Conv2d(2, 4, 1), nn.Linear(4, 4), counted
+
+    def forward(self, x):
+        x = self.conv(x)
+        return (self.fc(x.mean((2, 3))), x.shape[1]) if self.counted else Answer(self.fc(x.mean((2, 3))))
+
+
+def test_answers_under_names_are_held_and_counts_are_no_answers():
+    found = groups(Named())
+    assert found["fc",].held == "they are the network's output"
+    assert found["conv",].held is None
+    with pytest.raises(CompressionError, match="the number of channels is an answer"):
+        graph_of(Named(counted=True), IMAGES)
+
+
+def test_hooks_and_lazy_layers_are_refused():
+    hooked = Function(lambda net, x, y: x.flatten(1))
+    hooked.conv.register_forward_hook(lambda layer, inputs, output: output * 2)
+    with pytest.raises(CompressionError, match="'conv' has hooks"):
+        graph_of(hooked, IMAGES)
+    with pytest.raises(CompressionError, match="'0' has no weights yet"):
+        graph_of(nn.Sequential(nn.LazyConv2d(4, 1)), IMAGES)
+
+
+def test_a_network_without_anything_to_hold_has_a_graph():
+    assert graph_of(nn.Sequential(nn.Flatten()), IMAGES).groups == ()
 
 
 def test_shared_modules_and_weights_are_refused():

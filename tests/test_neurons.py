@@ -360,6 +360,47 @@ def test_dropping_the_dead_changes_no_answer(model, seed):
     assert found.abs().max() <= 1e-9 * (1 + answers(model, maps).abs().max())
 
 
+class Meeting(nn.Module):
+    """Maps of which three say one number, until the image meets them all."""
+
+    def __init__(self, meet):
+        super().__init__()
+        self.conv, self.norm, self.last = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 6, 1)
+        self.meet = (meet,)
+        self.norm.weight.data[:3], self.norm.bias.data[:3] = 0, 1
+
+    def forward(self, x):
+        return self.last(self.meet[0](self.norm(self.conv(x)), x))
+
+
+MEETING = {
+    "times": lambda h, x: h * x.mean((1, 2, 3), keepdim=True),
+    "plus": lambda h, x: h + x.mean(1, keepdim=True),
+    "where": lambda h, x: torch.where(torch.relu(x.mean((1, 2, 3), keepdim=True)).bool(), h, -h),
+}
+
+
+@pytest.mark.parametrize("name", MEETING)
+def test_what_meets_the_image_is_not_dead(name):
+    maps = torch.randn((5, 3, 4, 4), generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    model = Meeting(MEETING[name]).double().eval()
+    small = drop_dead(model, torch.zeros_like(maps))
+    assert difference(answers(small, maps), answers(model, maps)) < 1e-13
+
+
+def test_weights_without_a_module_and_single_layers_have_no_dead():
+    class ByHand(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w1, self.last = nn.Parameter(torch.randn(4, 8)), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.last(nn.functional.linear(x, self.w1))
+
+    for model in (ByHand(), nn.Linear(8, 2)):
+        assert same(drop_dead(model, torch.zeros(1, 8)), model)
+
+
 def test_a_network_of_the_living_stays_as_it_is():
     model = network("residual")
     assert same(drop_dead(model), model)
@@ -409,6 +450,17 @@ def test_bad_input_is_refused_and_changes_nothing():
         prune_neurons(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)), criteria.l1_norm, 0.5)
     assert same(model, before)
     assert model.training
+
+
+@pytest.mark.parametrize("scores", [None, [1.0], {"conv1": [1.0] * 4}])
+def test_what_is_no_mapping_to_tensors_is_refused(scores):
+    with pytest.raises(CompressionError, match="The criterion"):
+        prune_neurons(network(), lambda model, batches: scores, 0.5)
+
+
+def test_protection_is_a_collection():
+    with pytest.raises(CompressionError, match="protect=None"):
+        prune_neurons(network(), criteria.l2_norm, 0.5, protect=None)
 
 
 def test_batches_may_come_once():

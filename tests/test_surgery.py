@@ -168,6 +168,53 @@ def test_masks_that_do_not_fit_are_refused():
         cut(model, graph, good[:3])
 
 
+class Numbered(nn.Module):
+    """Numbers of channels that the tracer writes down, as the layers say them."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.conv, self.norm, self.fc = nn.Conv2d(2, 8, 3, padding=1), nn.GroupNorm(4, 8), nn.Linear(8, 3)
+        self.batch = nn.BatchNorm2d(8)
+        self.function = (function,)
+
+    def forward(self, x):
+        return self.fc(self.function[0](self, self.conv(x)).mean((2, 3)))
+
+
+def norm_in_groups(net, x, groups):
+    return functional.group_norm(x, groups, net.norm.weight, net.norm.bias)
+
+
+NUMBERED = {
+    "inputs": lambda net, x: x / net.fc.in_features,
+    "outputs": lambda net, x: x * net.conv.out_channels,
+    "by name": lambda net, x: torch.add(x, x, alpha=net.conv.out_channels),
+    "padding": lambda net, x: functional.pad(x, (1, 1), value=float(net.fc.in_features)),
+    "statistic": lambda net, x: net.batch(x) / net.batch.running_var.sum(),
+    "groups": lambda net, x: norm_in_groups(net, x, 4),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERED)
+def test_numbers_that_a_cut_would_change_are_found_out(name):
+    model, images = Numbered(NUMBERED[name]).double(), small_images()
+    graph = graph_of(model, images)
+    with pytest.raises(CompressionError, match="After the cut"):
+        cut(model, graph, some_gone(graph, 0.5), images)
+
+
+def test_a_norm_that_is_called_with_its_own_number_of_groups_is_cut_as_the_layer_is():
+    images = small_images()
+    model = Numbered(lambda net, x: norm_in_groups(net, x, net.norm.num_groups)).double()
+    twin = Numbered(lambda net, x: net.norm(x)).double()
+    twin.load_state_dict(model.state_dict())
+    small = [
+        cut(net, graph_of(net, images), some_gone(graph_of(net, images), 0.5), images)
+        for net in (model, twin)
+    ]
+    assert difference(*(answers(net, images) for net in small)) < 1e-12
+
+
 def test_code_that_counts_channels_by_itself_is_found_out():
     """The rules cannot see the number behind the name; the graph of the result can."""
 
