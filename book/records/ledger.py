@@ -22,6 +22,7 @@ from compresslab.pruning import cubic, hold_zeros
 HERE = Path(__file__).parent
 TRAINED = json.loads((HERE / "training_through_quantization.json").read_text(encoding="utf-8"))
 PRUNED = json.loads((HERE / "weight_pruning.json").read_text(encoding="utf-8"))
+CUT = json.loads((HERE / "neuron_criteria.json").read_text(encoding="utf-8"))
 ROWS = cl.PerChannel()
 
 
@@ -49,7 +50,8 @@ def networks(model: nn.Module, digits: data.ImageData) -> Iterator[tuple[str, st
     yield "09", "90 % zeros, trained on", pruned(model, digits)
     for share, name in ((0.5, "half"), (0.75, "three quarters")):
         small = cl.prune_neurons(model, cl.criteria.taylor, share, batches=digits.train)
-        cl.train(small, digits, epochs=3, lr=4e-3, progress=False)
+        rate = CUT["networks"]["article"]["shares"][f"{share:g}"]["rate"]
+        cl.train(small, digits, epochs=CUT["epochs"]["further"], lr=rate, progress=False)
         yield "13", f"{name} of the neurons cut, trained on", small
     yield "18", "pruned, clustered and coded", cl.load(HERE / "deep_compression" / "digits_article_0.clab")
 
