@@ -1,28 +1,40 @@
 """Make neural networks small, and measure it.
 
 Values are frozen dataclasses that work on tensors; verbs work on a model and return a new one.
-The edges (data, plots, widgets, ...) load when first used, so that the import stays light.
+What serves notebooks (plots, widgets, ...) loads when first used, so that the import stays light.
+
+Eight rooms, each a folder that answers one question; a room imports from those below it only. ``EVENING``
+names the modules that one should read in order to know the package, from the lowest room to the highest.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from compresslab import criteria, penalties
-from compresslab.activations import quantize_activations
-from compresslab.comparing import compare
-from compresslab.compress import fake_quantize, quantize
+from compresslab import models
 from compresslab.errors import CompressionError, DataError, FormatError
-from compresslab.granularity import PerChannel, PerGroup, PerTensor
-from compresslab.measuring import Report, measure
-from compresslab.neurons import prune_neurons
-from compresslab.pruning import prune_weights
-from compresslab.quantizers import Asymmetric, Binary, KMeans, PowerOfTwo, QuantizedTensor, Symmetric, Ternary
-from compresslab.scanning import sensitivity
-from compresslab.storage.container import load, save
-from compresslab.training import evaluate, train
+from compresslab.measuring import Report, compare, measure
+from compresslab.pruning import criteria, prune_neurons, prune_weights, sensitivity
+from compresslab.quantization import (
+    Asymmetric,
+    Binary,
+    KMeans,
+    PerChannel,
+    PerGroup,
+    PerTensor,
+    PowerOfTwo,
+    QuantizedTensor,
+    Symmetric,
+    Ternary,
+    fake_quantize,
+    quantize,
+    quantize_activations,
+)
+from compresslab.storage import load, save
+from compresslab.training import datasets as data
+from compresslab.training import evaluate, penalties, train
 
 if TYPE_CHECKING:
-    from compresslab import checkpoints, data, exercises, models, plots, widgets
+    from compresslab.teaching import checkpoints, exercises, plots, widgets
 
 __all__ = [
     "Asymmetric",
@@ -61,13 +73,31 @@ __all__ = [
     "widgets",
 ]
 
-_LATER = ("checkpoints", "data", "exercises", "models", "plots", "widgets")
+EVENING = {
+    "errors": ("errors",),
+    "models": ("models.architectures", "models.tracing"),
+    "quantization": (
+        "quantization.granularity",
+        "quantization.scheme",
+        "quantization.uniform",
+        "quantization.layers",
+        "quantization.fake",
+        "quantization.quantizing",
+    ),
+    "training": ("training.batching", "training.accuracy", "training.loop"),
+    "surgery": ("surgery.units", "surgery.graph", "surgery.cutting"),
+    "storage": ("storage.bits", "storage.header", "storage.container"),
+    "measuring": ("measuring.report", "measuring.comparison"),
+    "pruning": ("pruning.selection", "pruning.weights", "pruning.neurons"),
+}
+
+_LATER = ("checkpoints", "exercises", "plots", "widgets")
 
 
 def __getattr__(name: str):
-    """Load an edge when it is first used."""
+    """Load what serves notebooks when it is first used."""
     if name in _LATER:
-        return import_module(f"compresslab.{name}")
+        return import_module(f"compresslab.teaching.{name}")
     raise AttributeError(f"module 'compresslab' has no attribute {name!r}")
 
 

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from compresslab.granularity import PerGroup, PerTensor
+from compresslab.quantization.granularity import PerGroup, PerTensor
 
 
 def row_indices(shape: tuple[int, ...], granularity) -> list[list[int]]:

@@ -2,17 +2,26 @@
 
 import json
 import math
+import os
 import struct
 import zlib
+from pathlib import Path
 
 import torch
 from torch import nn
 
 from compresslab import models
-from compresslab.granularity import PerChannel, PerGroup, PerTensor
-from compresslab.layers import quantized_like, replace
-from compresslab.quantized import QuantizedTensor
-from compresslab.quantizers import Asymmetric, Binary, KMeans, PowerOfTwo, Symmetric, Ternary
+from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
+from compresslab.quantization.layers import quantized_like, replace
+from compresslab.quantization.scheme import QuantizedTensor
+from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary
+from compresslab.quantization.uniform import Asymmetric, Symmetric
+
+GOLDEN = Path(__file__).with_name("golden")
+# a test that starts itself as a program finds the helpers beside this file
+HELPERS = os.environ | {
+    "PYTHONPATH": os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(GOLDEN.parent))))
+}
 
 GRANULARITIES = [PerTensor(), PerChannel(), PerGroup(7)]  # 7 leaves a short last group in every layer
 SCHEMES = [

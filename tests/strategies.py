@@ -4,9 +4,10 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from compresslab.clipping import LeastSquares, MinMax, Percentile
-from compresslab.granularity import PerChannel, PerGroup, PerTensor
-from compresslab.quantizers import Asymmetric, Binary, KMeans, PowerOfTwo, Symmetric, Ternary
+from compresslab.quantization.clipping import LeastSquares, MinMax, Percentile
+from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
+from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary
+from compresslab.quantization.uniform import Asymmetric, Symmetric
 
 shapes = st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple)
 

@@ -19,7 +19,7 @@ from torch import nn
 import compresslab as cl
 from compresslab import criteria, data, models
 from compresslab.pruning import HeldZeros, cubic, hold_zeros
-from compresslab.storage.container import encode
+from compresslab.storage import encode
 
 RECORD = Path(__file__).with_suffix(".json")
 FILES = RECORD.with_suffix("")

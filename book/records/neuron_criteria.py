@@ -22,10 +22,9 @@ from torch import nn
 
 import compresslab as cl
 from compresslab import criteria, data, models
-from compresslab.evaluation import read_out
-from compresslab.norms import remeasure_norms
-from compresslab.penalties import GroupLasso, Proximal, Slimming
 from compresslab.pruning import hold_zeros, of_the_rest
+from compresslab.surgery import remeasure_norms
+from compresslab.training import GroupLasso, Proximal, Slimming, read_out
 
 RECORD = Path(__file__).with_suffix(".json")
 START = {"article": 8, "residual": 5}  # epochs before the cut

@@ -20,10 +20,8 @@ import torch
 
 import compresslab as cl
 from compresslab import criteria, data, models
-from compresslab.penalties import L1, L2
 from compresslab.pruning import cubic, hold_zeros
-from compresslab.training import cross_entropy
-from compresslab.weights import weights_of
+from compresslab.training import L1, L2, cross_entropy, weights_of
 
 RECORD = Path(__file__).with_suffix(".json")
 EPOCHS, RATE, ROUNDS = 15, 0.5, 5

@@ -20,9 +20,8 @@ from torch import nn
 
 import compresslab as cl
 from compresslab import criteria, data, models
-from compresslab.graph import graph_of
-from compresslab.neurons import drop_dead
-from compresslab.penalties import Slimming, norm_scales
+from compresslab.surgery import drop_dead, graph_of
+from compresslab.training import Slimming, norm_scales
 
 RECORD = Path(__file__).with_suffix(".json")
 EPOCHS = 15

@@ -17,7 +17,7 @@ import torch
 
 from compresslab import checkpoints, data, models, training
 from compresslab.errors import DataError
-from compresslab.storage.container import save
+from compresslab.storage import save
 
 RECORD = Path(__file__).with_name("checkpoints.json")
 RECIPES = {  # the rest is train's default: Adam, cosine, batches of 64, random affine, lowest validation loss

@@ -20,10 +20,9 @@ from torch import nn
 
 import compresslab as cl
 from compresslab import criteria, data, models
-from compresslab.comparing import McNemar
-from compresslab.evaluation import Accuracy, read_out
+from compresslab.measuring import McNemar
 from compresslab.pruning import cubic, hold_zeros, rewind
-from compresslab.weights import weights_of
+from compresslab.training import Accuracy, read_out, weights_of
 
 RECORD = Path(__file__).with_suffix(".json")
 SEEDS = (0, 1, 2)

@@ -1,1 +1,16 @@
-"""Turn tensors into bytes and files, and back: bit packing and the ``.clab`` container."""
+"""How few bytes? Codes become planes, planes become one file, and a stranger's file is read with care."""
+
+from compresslab.storage import huffman, sparse
+from compresslab.storage.container import contents, decode, encode, load, save
+from compresslab.storage.streams import CODERS
+
+__all__ = [
+    "CODERS",
+    "contents",
+    "decode",
+    "encode",
+    "huffman",
+    "load",
+    "save",
+    "sparse",
+]

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from torch import nn
 
 from compresslab.errors import CompressionError, FormatError
-from compresslab.models import build, builder_of
+from compresslab.models.builders import build, builder_of
 from compresslab.storage.header import HEADER_COST, LARGEST_HEADER, MAGIC, PRELUDE, VERSION, Entry, Header
 from compresslab.storage.payload import from_stream, write
 from compresslab.storage.slots import check_fit, fill, tensors_of

@@ -27,8 +27,8 @@ from typing import Any
 import torch
 
 from compresslab.errors import CompressionError, FormatError
-from compresslab.quantized import Scheme
-from compresslab.quantizers import scheme_from_dict
+from compresslab.quantization.scheme import Scheme
+from compresslab.quantization.schemes import scheme_from_dict
 from compresslab.storage.bits import packed_size
 from compresslab.storage.codings import Coding
 from compresslab.storage.strict import parse_json, refuse_repeated, refusing

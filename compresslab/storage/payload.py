@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError, FormatError
-from compresslab.quantized import QuantizedTensor, Scheme
+from compresslab.quantization.scheme import QuantizedTensor, Scheme
 from compresslab.storage.bits import pack, packed_size, unpack
 from compresslab.storage.codings import Coding, write_codes, write_mask
 from compresslab.storage.header import LAYOUTS, Entry

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
-from compresslab.surgery import refit
+from compresslab.surgery.cutting import refit
 
 _SIDES = (28, 32, 64, 96, 128, 224, 299)  # of images that a network may read; only to try whether it runs
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
-from compresslab.layers import QuantizedLayer, quantized_like, replace
-from compresslab.quantized import QuantizedTensor
+from compresslab.quantization.layers import QuantizedLayer, quantized_like, replace
+from compresslab.quantization.scheme import QuantizedTensor
 from compresslab.storage.header import Entry
 from compresslab.storage.payload import Stored
 from compresslab.storage.resizing import resized
-from compresslab.surgery import refit
+from compresslab.surgery.cutting import refit
 
 
 def tensors_of(model: nn.Module) -> dict[str, Stored]:

@@ -18,9 +18,9 @@ import torchvision
 from timing import interleaved
 
 from compresslab import criteria, data, models, prune_neurons
-from compresslab.graph import graph_of
-from compresslab.images import Split
-from compresslab.surgery import cut
+from compresslab.surgery.cutting import cut
+from compresslab.surgery.graph import graph_of
+from compresslab.training.batching import Split
 
 AT_ONCE, SIDE = 64, 64
 MARKS = {"activation": 0.8, "Taylor": 0.2, "resnet50": 3.0, "a quarter": 3.0}

@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from compresslab import criteria, prune_weights
-from compresslab.selection import smallest
+from compresslab.pruning.selection import smallest
 
 LAYERS, SIDE = 10, (2500, 4000)
 TOTAL = LAYERS * SIDE[0] * SIDE[1]

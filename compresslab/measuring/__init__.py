@@ -1,0 +1,19 @@
+"""What does it cost, and what can it do? Bytes, operations, milliseconds, accuracy, and their table."""
+
+from compresslab.measuring.comparison import compare
+from compresslab.measuring.costs import count_macs
+from compresslab.measuring.report import Report, measure
+from compresslab.measuring.statistics import McNemar
+from compresslab.measuring.tables import html_table, percent, percent_interval, text_table
+
+__all__ = [
+    "McNemar",
+    "Report",
+    "compare",
+    "count_macs",
+    "html_table",
+    "measure",
+    "percent",
+    "percent_interval",
+    "text_table",
+]

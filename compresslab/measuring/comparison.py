@@ -1,0 +1,118 @@
+"""The book's one table: several reports side by side, and whether their difference is more than chance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from compresslab.errors import CompressionError
+from compresslab.measuring.report import Report
+from compresslab.measuring.statistics import LEVEL, McNemar
+from compresslab.measuring.tables import html_table, percent_interval, text_table
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """Several reports on the same test images; the first is what the others are held against.
+
+    Args:
+        reports: at least one.
+        latency: whether the table shows the median latency; such a cell must not be compared by tests.
+    """
+
+    reports: tuple[Report, ...]
+    latency: bool = False
+
+    @property
+    def ratios(self) -> tuple[float, ...]:
+        """Return how many times smaller each file is than the first."""
+        return tuple(self.reports[0].bytes_on_disk / report.bytes_on_disk for report in self.reports)
+
+    @property
+    def tests(self) -> tuple[McNemar, ...]:
+        """Return McNemar's test of each report against the first."""
+        first = self.reports[0].answers
+        return tuple(
+            McNemar(int((first & ~report.answers).sum()), int((~first & report.answers).sum()))
+            for report in self.reports
+        )
+
+    @property
+    def _header(self) -> tuple[str, ...]:
+        timed = [f"ms at {batch}" for batch in self.reports[0].latency_ms] if self.latency else []
+        accuracy = ("accuracy (95 % interval)", "against the first")
+        return ("network", "bytes on disk", "smaller", "not zero", "MACs", *timed, *accuracy)
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows = zip(self.reports, self.ratios, self.tests, strict=True)
+        return [self._row(*row, first=number == 0) for number, row in enumerate(rows)]
+
+    def _row(self, report: Report, ratio: float, test: McNemar, first: bool) -> tuple[str, ...]:
+        accuracy = report.accuracy
+        return (
+            report.name,
+            f"{report.bytes_on_disk:,}",
+            f"{ratio:.1f}{TIMES}",
+            f"{report.nonzeros:,} of {report.parameters:,}",
+            f"{report.macs:,}",
+            *(f"{median:.2f}" for median in (report.latency_ms.values() if self.latency else ())),
+            percent_interval(accuracy.value, accuracy.low, accuracy.high),
+            "" if first else str(test),
+        )
+
+    @property
+    def _caption(self) -> str:
+        first = self.reports[0]
+        threads = f"; threads: {first.latency.threads}" if self.latency and first.latency else ""
+        return f"Measured on the same {first.accuracy.total:,} test images of {first.data}{threads}"
+
+    @property
+    def _note(self) -> str:
+        if len(self.reports) == 1:
+            return ""
+        return f"p: McNemar's exact two-sided test; above {LEVEL} the difference is inside the noise."
+
+    def __repr__(self) -> str:
+        numbers = range(1, len(self._header) - 2)
+        table = text_table(self._header, self._rows(), right=numbers)
+        return "\n".join(filter(None, (self._caption, table, self._note)))
+
+    def _repr_html_(self) -> str:
+        numbers = range(1, len(self._header) - 2)
+        return html_table(self._caption, self._header, self._rows(), right=numbers, note=self._note)
+
+
+def compare(*reports: Report, latency: bool = False) -> Comparison:
+    """Set reports side by side; sizes are held against the first, answers too.
+
+    Args:
+        reports: what ``measure`` returned, all on the same test images.
+        latency: whether to show the medians of the timings; they differ from run to run.
+
+    Returns:
+        A Comparison, which shows the table at the end of a cell.
+
+    Raises:
+        CompressionError: no report was given, something else was, the test images differ, or timings are
+            asked that were not measured.
+
+    Chapter: 01.
+    """
+    if not reports:
+        raise CompressionError(
+            "A comparison of nothing was asked; give at least one report of measure(model, data)."
+        )
+    for report in reports:
+        if not isinstance(report, Report):
+            raise CompressionError(
+                f"A {type(report).__name__} was to be compared; give what measure(model, data) returned."
+            )
+        if report.fingerprint != reports[0].fingerprint:
+            raise CompressionError(
+                f"{report.name!r} was measured on other images ({report.data}, {report.accuracy.total}) than "
+                f"{reports[0].name!r} ({reports[0].data}, {reports[0].accuracy.total}); measure both alike."
+            )
+        if latency:
+            _ = report.latency_ms  # refuses here, by name, what was measured without it
+    return Comparison(reports, latency)

@@ -1,0 +1,277 @@
+"""Make a network smaller by whole neurons: prune them by a criterion, and drop those that are dead."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from compresslab.errors import CompressionError
+from compresslab.measuring.costs import count_macs
+from compresslab.models.tracing import device_of, evaluating
+from compresslab.pruning.criteria import Criterion, Scores
+from compresslab.pruning.selection import count_of, refuse_nan, smallest
+from compresslab.pruning.weights import Share
+from compresslab.storage.container import encode
+from compresslab.surgery.cutting import cut
+from compresslab.surgery.dead import drop_dead
+from compresslab.surgery.graph import Graph, Group, example_of, graph_of
+from compresslab.training.batching import Batches, first_images, held
+
+__all__ = ["drop_dead", "prune_neurons"]
+
+Masks = list[Bool[Tensor, " neurons"]]
+
+_STEPS = 10  # halvings of the share in the search for a budget: to a thousandth
+
+
+def prune_neurons(
+    model: nn.Module,
+    criterion: Criterion,
+    share: Share | None = None,
+    *,
+    batches: Batches | None = None,
+    per_layer: bool = True,
+    normalise: bool = True,
+    minimum: int | None = None,
+    protect: Collection[str] = (),
+    max_macs: int | None = None,
+    max_bytes: int | None = None,
+    example: Tensor | None = None,
+) -> nn.Module:
+    """Cut the least important neurons out: the tensors get shorter, and no mask remains.
+
+    A neuron is an output of a linear layer or a channel of a convolution. Layers whose outputs are added
+    share their neurons, which go from all of them at once; print ``graph.graph_of(model)`` to see which.
+    The network's inputs and outputs stay as they are. Removing a share p of all channels leaves about
+    (1 - p)^2 of a convolution's weights and work, as inputs and outputs both get fewer.
+
+    Scores are made comparable by dividing each layer's by the root of its mean square; neurons of several
+    layers get the mean of theirs. A criterion may also score single weights, as ``criteria.magnitude``
+    does: then a neuron has the mean of its incoming weights.
+
+    Args:
+        model: any network in floats that torch.fx can trace. It is not changed.
+        criterion: scores every neuron, for example ``criteria.taylor``.
+        share: what goes, a float from 0.0 to 1.0 of every group of tied layers; or a mapping from layer
+            names to shares, in which ``"*"`` stands for every layer not named (without it they stay whole).
+        batches: images for a criterion that needs some, from the training split.
+        per_layer: False compares the neurons of all layers, and takes the share of all together.
+        normalise: False takes the scores as they are, in one unit for all layers; network slimming compares
+            the scales of all norms like this.
+        minimum: how many neurons every layer keeps, even if the share asks for fewer. Without it a share
+            that would empty a layer is refused.
+        protect: names of layers that keep all neurons.
+        max_macs: instead of a share, the multiplications with addition that one image may take; the
+            smallest share that fits is found, to a thousandth.
+        max_bytes: the same for the bytes of the saved file.
+        example: images of a shape that the network reads, if no batches show it. The book's networks need
+            none.
+
+    Returns:
+        A new, smaller model in the same mode, with exactly ``round(share * n)`` of the n neurons of every
+        group gone, halves to even. Among equal scores the earlier neurons go.
+
+    Raises:
+        CompressionError: the network cannot be followed, the message names the place; the share is an int,
+            out of range or would empty a layer; a layer is unknown; a criterion lacks its batches; a
+            budget cannot be met.
+
+    Source: Molchanov, Tyree, Karras, Aila, Kautz, ICLR 2017 (arXiv:1611.06440), for the loop of scoring and
+    removing.
+    Chapter: 12.
+
+    >>> from compresslab import criteria, models
+    >>> small = prune_neurons(models.lenet_300_100(), criteria.l2_norm, 0.5)
+    >>> small.config
+    LeNet300Config(fc1=150, fc2=50, classes=10)
+    """
+    seen = held(batches)
+    image = example_of(model, first_images(seen) if example is None else example)
+    graph = graph_of(model, image)
+    free = _unprotected(graph, protect)
+    budgets = {"max_macs": max_macs, "max_bytes": max_bytes}
+    _check_asked(share, budgets)
+    scores = _scored(graph, free, criterion(model, seen or None), normalise)
+
+    def smaller(part: Share) -> nn.Module:
+        keep = 1 if share is None and minimum is None else minimum
+        marks = dict(zip(free, _marks(free, scores, part, per_layer, keep), strict=True))
+        masks = [marks.get(g, torch.zeros(g.neurons, dtype=torch.bool)) for g in graph.groups]
+        return cut(model, graph, masks, image)
+
+    if share is not None:
+        return smaller(share)
+    return _fitting(smaller, lambda found: _excess(found, image, max_macs, max_bytes))
+
+
+def _check_asked(share: Share | None, budgets: Mapping[str, int | None]) -> None:
+    """Take either a share or budgets."""
+    asked = {name: value for name, value in budgets.items() if value is not None}
+    if (share is None) == (not asked):
+        found = "neither was given" if share is None else f"a share of {share!r} was given with {asked}"
+        raise CompressionError(f"Give a share, or a budget as max_macs or max_bytes; {found}.")
+    for name, value in asked.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise CompressionError(f"{name}={value!r} was asked; it is a whole number of at least 1.")
+
+
+def _unprotected(graph: Graph, protect: Collection[str]) -> list[Group]:
+    """Return the groups that can be cut and have no protected layer."""
+    if isinstance(protect, str):
+        raise CompressionError(f"protect={protect!r} is one text; write a tuple of names: ({protect!r},).")
+    if not isinstance(protect, Collection):
+        raise CompressionError(f"protect={protect!r} was given; write a tuple of names, () for none.")
+    _check_layers(graph, protect, "was to be protected")
+    free = [group for group in graph.free if not set(group.layers) & set(protect)]
+    if not free:
+        raise CompressionError(f"{graph.name} has no neurons that could go:\n{graph}")
+    return free
+
+
+def _check_layers(graph: Graph, names: Collection[str], asked: str) -> None:
+    for name in names:
+        if name not in graph.units.layers:
+            raise CompressionError(
+                f"Layer {name!r} {asked}, but no layer with neurons has that name; there are "
+                f"{', '.join(graph.units.layers)}."
+            )
+
+
+def _scored(
+    graph: Graph, free: list[Group], scores: Scores, normalise: bool
+) -> list[Float[Tensor, " neurons"]]:
+    """Return a score for each neuron of each group, comparable between groups."""
+    _check_scores(scores)
+    layers = dict.fromkeys(layer for group in free for layer in group.layers)
+    values = {n: comparable(graph, n, scores[n], normalise) for n in layers if n in scores}
+    found = []
+    for group in free:
+        known = [layer for layer in group.layers if layer in values]
+        if not known:
+            raise CompressionError(
+                f"The criterion gave no scores for {' + '.join(group.layers)}; protect={group.layers!r} "
+                "keeps these whole, or choose a criterion that scores them."
+            )
+        parts = [_gathered(graph, group, layer, values[layer]) for layer in known]
+        found.append(torch.from_numpy(np.mean(parts, axis=0)))
+    return found
+
+
+def _check_scores(scores: object) -> None:
+    """Take a mapping from names of layers to tensors, as every criterion of the package returns."""
+    if not isinstance(scores, Mapping):
+        raise CompressionError(f"The criterion returned {scores!r}; return a mapping from layers to scores.")
+    for name, score in scores.items():
+        if not isinstance(score, Tensor):
+            found = type(score).__name__
+            raise CompressionError(f"The criterion gave a {found} for layer {name!r}; give a tensor.")
+
+
+def comparable(graph: Graph, layer: str, score: Tensor, normalise: bool) -> Float[np.ndarray, " outputs"]:
+    """Return one number for each output of a layer; normalised, with a mean square of 1 unless all are 0."""
+    width = len(graph.units.layers[layer])
+    if not score.dim() or len(score) != width:
+        raise CompressionError(
+            f"The criterion gave scores of shape {tuple(score.shape)} for layer {layer!r}, which has {width} "
+            "neurons; it must return one score for each, or for each of their weights."
+        )
+    try:
+        refuse_nan([score])
+    except CompressionError as error:
+        raise CompressionError(f"Layer {layer!r}: {error}") from None
+    if score.isinf().any():
+        raise CompressionError(f"A score of layer {layer!r} is infinite; give finite ones.")
+    values = score.detach().double().cpu().reshape(width, -1).mean(1).numpy()
+    size = math.sqrt(np.mean(np.square(values))) if normalise else 1.0
+    return values / size if size > 0 else values
+
+
+def _gathered(graph: Graph, group: Group, layer: str, values: np.ndarray) -> Float[np.ndarray, " neurons"]:
+    """Return the mean score of what each neuron of a group has in one layer."""
+    roots = graph.roots[graph.units.layers[layer]]
+    inside = np.isin(roots, group.roots)
+    places = np.searchsorted(group.roots, roots[inside])
+    counts = np.bincount(places, minlength=group.neurons)
+    return np.bincount(places, values[inside], group.neurons) / counts
+
+
+def _marks(
+    free: list[Group], scores: list[Tensor], share: Share, per_layer: bool, minimum: int | None
+) -> Masks:
+    """Mark the neurons that go in every group."""
+    if minimum is not None and (isinstance(minimum, bool) or not isinstance(minimum, int) or minimum < 1):
+        raise CompressionError(f"minimum={minimum!r} was asked; it is a whole number of at least 1.")
+    marks: Masks = [torch.zeros(group.neurons, dtype=torch.bool) for group in free]
+    for places, part in _scopes(free, share, per_layer):
+        chosen = _least([scores[place] for place in places], part, minimum)
+        for place, mark in zip(places, chosen, strict=True):
+            marks[place] = mark
+            if mark.all():
+                raise CompressionError(
+                    f"A share of {part} would leave none of the {len(mark)} neurons of "
+                    f"{' + '.join(free[place].layers)}; ask for a smaller share, or for minimum=1."
+                )
+    return marks
+
+
+def _scopes(free: list[Group], share: Share, per_layer: bool) -> Iterator[tuple[list[int], float]]:
+    """Say which groups are compared with each other, and what share of them goes."""
+    if isinstance(share, Mapping):
+        known = [layer for group in free for layer in group.layers]
+        for name in share:
+            if name != "*" and name not in known:
+                raise CompressionError(f"A share was given for {name!r}; the layers are {', '.join(known)}.")
+        for place, group in enumerate(free):
+            named = {share[layer] for layer in group.layers if layer in share}
+            if len(named) > 1:
+                names = " + ".join(group.layers)
+                raise CompressionError(f"{names} have their neurons in common; give them one share.")
+            if named or "*" in share:
+                yield [place], named.pop() if named else share["*"]
+    elif per_layer:
+        yield from (([place], share) for place in range(len(free)))
+    else:
+        yield list(range(len(free))), share
+
+
+def _least(scores: list[Tensor], share: float, minimum: int | None) -> Masks:
+    """Mark the smallest scores over some groups, but leave each at least the minimum."""
+    count = count_of(share, sum(map(len, scores)))
+    if minimum is not None:
+        spare = [smallest([score], max(0, len(score) - minimum))[0] for score in scores]
+        scores = [score.masked_fill(~may_go, math.inf) for score, may_go in zip(scores, spare, strict=True)]
+        count = min(count, sum(int(may_go.sum()) for may_go in spare))
+    return smallest(scores, count)
+
+
+def _fitting(smaller: Callable[[float], nn.Module], excess: Callable[[nn.Module], str | None]) -> nn.Module:
+    """Return the largest of the networks that fit, by halving the share that goes."""
+    found = smaller(1.0)
+    if (over := excess(found)) is not None:
+        raise CompressionError(f"Even with the fewest neurons the network has {over}; raise the budget.")
+    low, high = 0.0, 1.0
+    for _ in range(_STEPS):
+        middle = (low + high) / 2
+        candidate = smaller(middle)
+        if excess(candidate) is None:
+            found, high = candidate, middle
+        else:
+            low = middle
+    return found
+
+
+def _excess(model: nn.Module, image: Tensor, max_macs: int | None, max_bytes: int | None) -> str | None:
+    """Say by what a network exceeds a budget, or None."""
+    if max_macs is not None:
+        with evaluating(model):
+            macs = count_macs(model, image[:1].to(device_of(model)))
+        if macs > max_macs:
+            return f"{macs:,} MACs, more than {max_macs:,}"
+    if max_bytes is not None and (size := len(encode(model)[0])) > max_bytes:
+        return f"{size:,} bytes, more than {max_bytes:,}"
+    return None

@@ -1,0 +1,211 @@
+"""Set weights to zero: at once, in rounds, from an earlier start; and keep the zeros while training."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from compresslab.errors import CompressionError
+from compresslab.pruning.criteria import Criterion, Scores
+from compresslab.pruning.patterns import Blocks, NofM, cubic, of_the_rest
+from compresslab.pruning.selection import count_of, refuse_nan, smallest
+from compresslab.training.batching import Batches
+from compresslab.training.weights import weights_of
+
+__all__ = ["Blocks", "HeldZeros", "NofM", "cubic", "hold_zeros", "of_the_rest", "prune_weights", "rewind"]
+
+Share = float | Mapping[str, float]
+Pattern = NofM | Blocks
+
+
+def prune_weights(
+    model: nn.Module,
+    criterion: Criterion,
+    share: Share | None = None,
+    *,
+    batches: Batches | None = None,
+    per_layer: bool = False,
+    protect: Collection[str] = (),
+    pattern: Pattern | None = None,
+) -> nn.Module:
+    """Set the least important weights of linear and convolution layers to zero; biases stay.
+
+    A pruned weight is a zero and nothing else: no mask remains. A weight that is zero already counts as
+    gone, whatever its score, so rising shares take ever more; a model with more zeros than asked for
+    comes back as it is.
+
+    Args:
+        model: a network in floats. It is not changed.
+        criterion: scores every weight, for example ``criteria.magnitude``.
+        share: what goes, a float from 0.0 to 1.0 over all layers together; or a mapping from layer names
+            to shares, in which ``"*"`` stands for every layer not named (without it they stay whole).
+        batches: images for a criterion that needs some, from the training split.
+        per_layer: take the same share in every layer instead.
+        protect: names of layers that stay whole; their weights are not counted either.
+        pattern: ``NofM(2, 4)`` prunes every group of a row, and takes no share; ``Blocks(4, 4)`` prunes
+            whole rectangles, and the share is one of blocks.
+
+    Returns:
+        A new model with exactly ``round(share * n)`` zeros among its n weights, halves to even (each
+        layer by itself where shares are per layer). Among equal scores the earlier weights go.
+
+    Raises:
+        CompressionError: the share is an int or out of range, given with NofM or missing without; a layer
+            is unknown; a score is missing, NaN or minus infinity.
+
+    Source: Han, Pool, Tran, Dally, NIPS 2015 (arXiv:1506.02626).
+    Chapter: 09.
+
+    >>> from compresslab import criteria
+    >>> layer = nn.Linear(4, 1)
+    >>> _ = layer.weight.data.copy_(torch.tensor([[0.5, -0.125, 0.25, -0.75]]))
+    >>> prune_weights(layer, criteria.magnitude, 0.5).weight.tolist()
+    [[0.5, 0.0, 0.0, -0.75]]
+    """
+    weights_of(model, protect)  # refuse what cannot be pruned before it is copied
+    result = copy.deepcopy(model)
+    weights = weights_of(result, protect)
+    scores = _checked(criterion(model, batches), weights)
+    with torch.no_grad():
+        for names, part in _scopes(list(weights), share, per_layer, pattern):
+            chosen = [weights[name] for name in names]
+            marks = _marks([scores[name] for name in names], chosen, part, pattern)
+            for weight, mark in zip(chosen, marks, strict=True):
+                weight.masked_fill_(mark, 0)
+    return result
+
+
+def _checked(scores: Scores, weights: Mapping[str, Tensor]) -> Scores:
+    """Refuse scores that do not order every weight."""
+    for name, weight in weights.items():
+        score = scores.get(name)
+        if score is None or score.shape != weight.shape:
+            found = "no scores" if score is None else f"scores of shape {tuple(score.shape)}"
+            raise CompressionError(
+                f"The criterion gave {found} for layer {name!r}, whose weight has shape "
+                f"{tuple(weight.shape)}; it must return one score for every weight of every layer."
+            )
+        try:
+            refuse_nan([score])
+        except CompressionError as error:
+            raise CompressionError(f"Layer {name!r}: {error}") from None
+        if torch.isneginf(score).any():
+            raise CompressionError(
+                f"A score of layer {name!r} is minus infinity, where the weights that are zero already "
+                "stand; give the least finite score instead."
+            )
+    return scores
+
+
+def _scopes(
+    names: list[str], share: Share | None, per_layer: bool, pattern: Pattern | None
+) -> list[tuple[list[str], float]]:
+    """Say which layers are compared with each other, and what share of them goes."""
+    if isinstance(pattern, NofM):
+        if share is not None:
+            raise CompressionError(
+                f"A share of {share!r} was asked with {pattern}, which fixes it; leave it out."
+            )
+        return [(names, 0.0)]
+    if share is None:
+        raise CompressionError("No share was given; write prune_weights(model, criterion, 0.9) for 90 %.")
+    if isinstance(share, Mapping):
+        for name in share:
+            if name != "*" and name not in names:
+                raise CompressionError(
+                    f"A share was given for {name!r}, but the layers to prune are {', '.join(names)}."
+                )
+        shares = {name: share.get(name, share.get("*")) for name in names}
+        return [([name], part) for name, part in shares.items() if part is not None]
+    return [([name], share) for name in names] if per_layer else [(names, share)]
+
+
+def _marks(
+    scores: Sequence[Tensor], weights: Sequence[Tensor], share: float, pattern: Pattern | None
+) -> Sequence[Bool[Tensor, "..."]]:
+    """Mark the weights that go; those that are gone already come first."""
+    if isinstance(pattern, NofM):
+        return [pattern.smallest(_zeros_first(*pair)) for pair in zip(scores, weights, strict=True)]
+    if pattern is None:
+        units = [_zeros_first(*pair) for pair in zip(scores, weights, strict=True)]
+        return smallest(units, count_of(share, sum(unit.numel() for unit in units)))
+    units = [
+        _zeros_first(pattern.pool(score.float()), pattern.pool((weight != 0).float()))
+        for score, weight in zip(scores, weights, strict=True)
+    ]
+    marks = smallest(units, count_of(share, sum(unit.numel() for unit in units)))
+    return [pattern.spread(mark, weight.shape) for mark, weight in zip(marks, weights, strict=True)]
+
+
+def _zeros_first(scores: Float[Tensor, "..."], values: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    return scores.masked_fill(values == 0, -math.inf)
+
+
+@dataclass(frozen=True, repr=False)
+class HeldZeros:
+    """Set the weights that were zero back to zero; made by ``hold_zeros``."""
+
+    zeros: Mapping[str, Bool[Tensor, "..."]]
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, lr: float = 0.0) -> None:
+        """Do so in place; the learning rate is what ``train`` hands over, and does not matter."""
+        weights = weights_of(model)
+        for name, zeros in self.zeros.items():
+            _check_twin(name, zeros, weights)
+            weights[name].masked_fill_(zeros, 0)
+
+    def __repr__(self) -> str:
+        gone = sum(int(zeros.sum()) for zeros in self.zeros.values())
+        return f"HeldZeros({gone:,} of {sum(zeros.numel() for zeros in self.zeros.values()):,} weights)"
+
+
+def hold_zeros(model: nn.Module) -> HeldZeros:
+    """Return what keeps a pruned model's zeros zero: ``train(model, ..., after_step=hold_zeros(model))``.
+
+    Every step moves the zeros too, and every step sets them back, so the others learn as if the zeros
+    were not there. The positions live as long as the training; the model holds none of it.
+
+    Chapter: 09.
+
+    >>> layer = nn.Linear(3, 1)
+    >>> _ = layer.weight.data.copy_(torch.tensor([[0.0, 2.0, 0.0]]))
+    >>> hold_zeros(layer)
+    HeldZeros(2 of 3 weights)
+    """
+    return HeldZeros({name: weight.detach() == 0 for name, weight in weights_of(model).items()})
+
+
+def rewind(pruned: nn.Module, earlier: nn.Module) -> nn.Module:
+    """Return the earlier model with the pruned one's zeros: its weights, biases and norms otherwise.
+
+    Why: trained from there, it shows whether the zeros or the trained values make the pruned network.
+
+    Args:
+        pruned: a model with zeros.
+        earlier: the same network at its start, or some steps later.
+
+    Raises:
+        CompressionError: the two differ in a layer or in its shape.
+
+    Source: Frankle, Carbin, ICLR 2019 (arXiv:1803.03635).
+    Chapter: 09.
+    """
+    result = copy.deepcopy(earlier)
+    hold_zeros(pruned)(result)
+    return result
+
+
+def _check_twin(name: str, zeros: Tensor, weights: Mapping[str, Tensor]) -> None:
+    if name not in weights or weights[name].shape != zeros.shape:
+        shape = f"shape {tuple(weights[name].shape)}" if name in weights else "no such layer"
+        raise CompressionError(
+            f"Zeros of layer {name!r} with shape {tuple(zeros.shape)} were to be set, but the model has "
+            f"{shape}; both models must be the same network."
+        )

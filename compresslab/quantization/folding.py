@@ -1,0 +1,84 @@
+"""Fold batch norms into the convolutions before them: fewer operations, the same function."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from compresslab.errors import CompressionError
+from compresslab.models.tracing import trace
+from compresslab.quantization.layers import replace
+
+
+def fold_norms(model: nn.Module) -> nn.Module:
+    """Return a copy in which batch norms have become part of the convolutions before them.
+
+    In evaluation a norm is the affine map ``y = a * x + b`` of each channel, with
+    ``a = gamma / sqrt(var + eps)`` and ``b = beta - a * mean``. A convolution followed by it is a
+    convolution with weight ``a * w`` and bias ``a * c + b``. The outputs agree to float rounding.
+    A convolution that others read too, or that runs twice, keeps its norm.
+
+    Args:
+        model: a network in floats; its norms' running statistics are used.
+
+    Returns:
+        A new model with ``nn.Identity`` where the folded norms were, in evaluation mode.
+
+    Raises:
+        CompressionError: the network cannot be traced, or a norm has no running statistics.
+
+    Source: Jacob et al., 2018, section 3.2, equation 14 (arXiv:1712.05877).
+    Chapter: 08.
+
+    >>> net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2))
+    >>> [type(layer).__name__ for layer in fold_norms(net)]
+    ['Conv2d', 'Identity']
+    """
+    result = copy.deepcopy(model).eval()
+    for conv_name, norm_name in list(_pairs(result)):
+        conv = cast(nn.Conv2d, result.get_submodule(conv_name))
+        norm = cast(nn.BatchNorm2d, result.get_submodule(norm_name))
+        mean, variance = _statistics(norm, norm_name)
+        _fold(conv, norm, mean, variance)
+        replace(result, norm_name, nn.Identity())
+    return result
+
+
+def _statistics(norm: nn.BatchNorm2d, name: str) -> tuple[Tensor, Tensor]:
+    """Return mean and variance; refuse a norm that computes them from each batch."""
+    if norm.running_mean is None or norm.running_var is None:
+        raise CompressionError(
+            f"The norm {name!r} keeps no running statistics, so it is no fixed map and cannot be folded; "
+            "train it with track_running_stats=True."
+        )
+    return norm.running_mean, norm.running_var
+
+
+def _pairs(model: nn.Module) -> Iterator[tuple[str, str]]:
+    """Find each convolution whose only reader is a batch norm; both run once, else folding changes more."""
+    graph = trace(model)
+    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    for node in graph.nodes:
+        if node.op != "call_module" or not isinstance(model.get_submodule(node.target), nn.BatchNorm2d):
+            continue
+        before = node.args[0]
+        only = before.op == "call_module" and len(before.users) == 1
+        once = calls[before.target] == calls[node.target] == 1
+        if only and once and type(model.get_submodule(before.target)) is nn.Conv2d:
+            yield before.target, node.target
+
+
+@torch.no_grad()
+def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+    factor = (variance.double() + norm.eps).rsqrt()  # float64: one rounding instead of five
+    shift = -mean * factor
+    if norm.affine:
+        factor, shift = factor * norm.weight, shift * norm.weight + norm.bias
+    bias = shift if conv.bias is None else shift + factor * conv.bias
+    conv.weight.copy_(conv.weight * factor[:, None, None, None])
+    conv.bias = nn.Parameter(bias.to(conv.weight.dtype))

@@ -1,0 +1,258 @@
+"""Layers that compute with integers alone: int8 in, int32 sums, int8 out.
+
+An activation ``x`` travels as a code: ``x ~ scale * (code - zero_point)``, code in -128 .. 127. A layer
+multiplies codes, sums them in int32, and brings the sum to the next grid by a fixed-point factor.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int8, Int32, Int64
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from compresslab.errors import CompressionError
+from compresslab.quantization.clipping import Clip, MinMax
+from compresslab.quantization.layers import QuantizedConv2d
+from compresslab.quantization.scheme import QuantizedTensor
+from compresslab.quantization.uniform import Asymmetric
+
+LOWEST, HIGHEST = -128, 127
+_FRACTION = 30  # bits of the fixed-point multiplier
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the int8 codes of one activation lie: ``x ~ scale * (code - zero_point)``.
+
+    Chapter: 08.
+    """
+
+    scale: float
+    zero_point: int
+
+    @classmethod
+    def of(cls, values: Float[Tensor, "..."], clip: Clip = MinMax()) -> Grid:
+        """Fit a grid to observed activations, by the same rule as ``Asymmetric(8)`` for weights.
+
+        >>> Grid.of(torch.tensor([0.0, 1.0, 255.0]))
+        Grid(scale=1.0, zero_point=-128)
+        """
+        parameters = Asymmetric(8, clip=clip).quantize(values.flatten()).parameters
+        return cls(float(parameters["scale"]), int(parameters["zero_point"]) + LOWEST)
+
+
+def fixed_point(factor: Float[Tensor, " n"]) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " n"]]:
+    """Write positive factors as ``multiplier / 2**shift`` with a multiplier of 31 bits.
+
+    Returns:
+        The multipliers, from 2**30 up to 2**31, and the shifts, 1 to 62 (smaller factors lose bits).
+
+    Raises:
+        CompressionError: a factor is 2**30 or more, so that an int64 could overflow.
+
+    Source: Jacob et al., 2018, section 2.2, equations 5 and 6 (arXiv:1712.05877).
+
+    >>> fixed_point(torch.tensor([0.375]))
+    (tensor([1610612736]), tensor([32]))
+    """
+    if not (factor < 2**_FRACTION).all():
+        raise CompressionError(
+            f"The grid of an activation is {factor.max():.3g} times finer than the sums that it holds; "
+            "calibrate on other images, or leave this network in floats."
+        )
+    exponent = torch.frexp(factor.double()).exponent  # factor = fraction * 2**exponent, fraction in [0.5, 1)
+    shift = (_FRACTION + 1 - exponent.long()).clamp(max=62)
+    return torch.round(torch.ldexp(factor.double(), shift)).long(), shift
+
+
+def requantize(
+    total: Int32[Tensor, "n channels"],
+    multiplier: Int64[Tensor, " channels"],
+    shift: Int64[Tensor, " channels"],
+) -> Int64[Tensor, "n channels"]:
+    """Multiply by ``multiplier / 2**shift`` in int64 and round to the nearest integer, halves upward."""
+    return (total.long() * multiplier + (1 << (shift - 1))) >> shift
+
+
+def _clamped(total: Int64[Tensor, "..."]) -> Int8[Tensor, "..."]:
+    return total.clamp(LOWEST, HIGHEST).to(torch.int8)
+
+
+class QuantizeInput(nn.Module):
+    """Bring float inputs to codes: the one place where floats enter."""
+
+    def __init__(self, grid: Grid) -> None:
+        super().__init__()
+        self.grid = grid
+
+    def forward(self, x: Float[Tensor, "..."]) -> Int8[Tensor, "..."]:
+        codes = torch.round(x * (1 / self.grid.scale)) + self.grid.zero_point
+        return codes.clamp_(LOWEST, HIGHEST).to(torch.int8)
+
+
+class IntegerLayer(nn.Module):
+    """Multiply codes by codes, sum in int32, bring the sum to the output grid.
+
+    ``sum (x - zero) * w = sum x * w - zero * sum w``: the second term does not depend on the input and
+    joins the bias, which is stored as int32 in steps of ``input scale * weight scale``.
+
+    Args:
+        weight: by ``Symmetric``, per tensor or per channel.
+        bias: in floats, or None.
+        source: the grid of the input.
+        target: the grid of the output; None for the last layer, whose sums leave as floats.
+
+    Raises:
+        CompressionError: the sums could overflow int32 for some input, or a bias is not finite.
+
+    Source: Jacob et al., 2018, section 2.2 to 2.4 (arXiv:1712.05877).
+    Chapter: 08.
+    """
+
+    codes: Tensor
+    bias: Tensor
+    steps: Tensor
+    multiplier: Tensor
+    shift: Tensor
+
+    def __init__(
+        self, weight: QuantizedTensor, bias: Tensor | None, source: Grid, target: Grid | None
+    ) -> None:
+        super().__init__()
+        codes = weight.codes.flatten(1)
+        steps = source.scale * weight.parameters["scale"].double().expand(len(codes))
+        offset = torch.zeros_like(steps) if bias is None else torch.round(bias.detach().double() / steps)
+        offset = offset - source.zero_point * codes.long().sum(dim=1)
+        largest = offset.abs() + codes.long().abs().sum(dim=1) * 128
+        if not (largest < 2**31).all():  # not: NaN must not pass
+            raise CompressionError(
+                f"The int32 sums of a layer with {codes.shape[1]} inputs could overflow: they may reach "
+                f"{largest.max():.3g}, bias included. Leave this network in floats."
+            )
+        self.source, self.target = source, target
+        self.register_buffer("codes", codes.contiguous())
+        self.register_buffer("bias", offset.to(torch.int32))
+        if target is None:
+            self.register_buffer("steps", steps.float())
+        else:
+            multiplier, shift = fixed_point(steps / target.scale)
+            self.register_buffer("multiplier", multiplier)
+            self.register_buffer("shift", shift)
+
+    def accumulate(self, x: Int8[Tensor, "n columns"]) -> Int32[Tensor, "n channels"]:
+        """Sum the products of codes in int32, bias included."""
+        return torch.ops.aten._int_mm(x.contiguous(), self.codes.t()) + self.bias
+
+    def finish(self, total: Int32[Tensor, "n channels"]) -> Tensor:
+        """Bring the sums to the output grid, or to floats at the end of the network."""
+        if self.target is None:
+            return total * self.steps
+        return _clamped(requantize(total, self.multiplier, self.shift) + self.target.zero_point)
+
+    def extra_repr(self) -> str:
+        return f"{' x '.join(map(str, self.codes.shape))}, {self.source} -> {self.target or 'floats'}"
+
+
+class IntegerLinear(IntegerLayer):
+    """A linear layer in integers; see ``IntegerLayer``."""
+
+    def forward(self, x: Int8[Tensor, "n columns"]) -> Tensor:
+        return self.finish(self.accumulate(x))
+
+
+class IntegerConv2d(IntegerLayer):
+    """A convolution in integers: every window a row, then one matrix product; see ``IntegerLayer``.
+
+    Padding holds the code of zero, not the code 0.
+
+    Args:
+        like: the convolution whose kernel size, stride and padding to keep.
+
+    Raises:
+        CompressionError: it has groups, dilation, or a padding by name or not with zeros.
+    """
+
+    def __init__(
+        self,
+        like: nn.Conv2d | QuantizedConv2d,
+        weight: QuantizedTensor,
+        bias: Tensor | None,
+        source: Grid,
+        target: Grid | None,
+    ) -> None:
+        padding, mode = like.padding, getattr(like, "padding_mode", "zeros")
+        if like.groups != 1 or tuple(like.dilation) != (1, 1) or isinstance(padding, str) or mode != "zeros":
+            raise CompressionError(
+                f"An integer convolution was asked with groups={like.groups}, dilation={like.dilation}, "
+                f"padding={padding!r} of {mode}; only plain convolutions are supported. "
+                "Leave this network in floats."
+            )
+        super().__init__(weight, bias, source, target)
+        self.kernel_size, self.stride, self.padding = like.kernel_size, like.stride, padding
+
+    def windows(self, x: Int8[Tensor, "batch in h w"]) -> Int8[Tensor, "batch h2 w2 columns"]:
+        """Lay every window out as a row, in the order of the weight's columns."""
+        height, width = self.padding
+        x = F.pad(x, (width, width, height, height), value=self.source.zero_point)
+        x = x.unfold(2, self.kernel_size[0], self.stride[0]).unfold(3, self.kernel_size[1], self.stride[1])
+        return x.permute(0, 2, 3, 1, 4, 5).flatten(3)
+
+    def forward(self, x: Int8[Tensor, "batch in h w"]) -> Tensor:
+        rows = self.windows(x)
+        maps = self.finish(self.accumulate(rows.flatten(0, 2)))
+        return maps.reshape(*rows.shape[:3], -1).permute(0, 3, 1, 2).contiguous()
+
+
+class IntegerReLU(nn.Module):
+    """Lift codes below the code of zero to it."""
+
+    def __init__(self, grid: Grid) -> None:
+        super().__init__()
+        self.grid = grid
+
+    def forward(self, x: Int8[Tensor, "..."]) -> Int8[Tensor, "..."]:
+        return x.clamp(min=self.grid.zero_point)
+
+
+class IntegerAdd(nn.Module):
+    """Add activations of two grids on a third.
+
+    Both factors share one shift, so that the sum is rounded once.
+
+    Raises:
+        CompressionError: the target's steps are so fine that an int32 could overflow.
+    """
+
+    def __init__(self, left: Grid, right: Grid, target: Grid) -> None:
+        super().__init__()
+        self.left, self.right, self.target = left, right, target
+        ratio = max(left.scale, right.scale) / target.scale
+        if ratio > 2**19:
+            raise CompressionError(
+                f"The grid of a sum is {ratio:.3g} times finer than those of its terms, which cancel; "
+                "calibrate on other images, or leave this network in floats."
+            )
+        self.shift = max(1, 20 - max(0, math.ceil(math.log2(ratio))))  # products stay below 2**28 in int32
+        self.factors = [round(grid.scale / target.scale * 2**self.shift) for grid in (left, right)]
+
+    def forward(self, x: Int8[Tensor, "..."], y: Int8[Tensor, "..."]) -> Int8[Tensor, "..."]:
+        total = (x.int() - self.left.zero_point) * self.factors[0]
+        total = total + (y.int() - self.right.zero_point) * self.factors[1]
+        return _clamped(((total + (1 << (self.shift - 1))) >> self.shift) + self.target.zero_point)
+
+
+class IntegerMean(nn.Module):
+    """Average every channel's map to one code of the same grid, halves upward."""
+
+    def __init__(self, grid: Grid) -> None:
+        super().__init__()
+        self.grid = grid
+
+    def forward(self, x: Int8[Tensor, "batch channels h w"]) -> Int8[Tensor, "batch channels 1 1"]:
+        total = x.int().sum(dim=(2, 3), keepdim=True)
+        count = x.shape[2] * x.shape[3]
+        return _clamped(torch.div(2 * total + count, 2 * count, rounding_mode="floor"))

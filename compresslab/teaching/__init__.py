@@ -1,0 +1,52 @@
+"""How is it shown and checked? Exercises, figures, widgets, and what ships with the book.
+
+Its names load when first used: whoever wants a checkpoint does not wait for matplotlib.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from compresslab.teaching.exercises import check, check_function, claim, show_source
+    from compresslab.teaching.figure import Drawing
+    from compresslab.teaching.frame import Panel
+    from compresslab.teaching.graphs import graph_drawing
+    from compresslab.teaching.palette import BLUE, GREEN, ORANGE, SKY, VERMILION
+    from compresslab.teaching.staircases import staircase
+    from compresslab.teaching.widgets import Control, explorer
+
+__all__ = [
+    "BLUE",
+    "GREEN",
+    "ORANGE",
+    "SKY",
+    "VERMILION",
+    "Control",
+    "Drawing",
+    "Panel",
+    "check",
+    "check_function",
+    "claim",
+    "explorer",
+    "graph_drawing",
+    "show_source",
+    "staircase",
+]
+
+_HOMES = {
+    "exercises": ("check", "check_function", "claim", "show_source"),
+    "figure": ("Drawing",),
+    "frame": ("Panel",),
+    "graphs": ("graph_drawing",),
+    "palette": ("BLUE", "GREEN", "ORANGE", "SKY", "VERMILION"),
+    "staircases": ("staircase",),
+    "widgets": ("Control", "explorer"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str):
+    """Load a name from its module when it is first used."""
+    if name in _HOME_OF:
+        return getattr(import_module(f"compresslab.teaching.{_HOME_OF[name]}"), name)
+    raise AttributeError(f"module 'compresslab.teaching' has no attribute {name!r}")

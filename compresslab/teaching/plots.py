@@ -1,0 +1,274 @@
+"""One drawing function for each kind of figure of the book, in colours that all eyes can tell apart.
+
+Every figure takes ``alt``, one sentence that says what it shows. It becomes the figure's text in a terminal
+and beside the stored image; on the built page it comes from the cell's metadata, which must repeat it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
+from torch import Tensor
+
+from compresslab.errors import CompressionError
+from compresslab.quantization.scheme import Scheme
+from compresslab.teaching.figure import Drawing
+from compresslab.teaching.heat_maps import heat_map
+from compresslab.teaching.palette import BLUE, COLOURS, FADED, GREEN, MARKERS, ORANGE, PURPLE, SKY, VERMILION
+from compresslab.teaching.staircases import staircase as staircase_of
+
+__all__ = [
+    "BLUE",
+    "COLOURS",
+    "GREEN",
+    "ORANGE",
+    "PURPLE",
+    "SKY",
+    "VERMILION",
+    "bytes_bars",
+    "error_by_magnitude",
+    "heat_map",
+    "histogram",
+    "staircases",
+    "sweep",
+    "trade_off",
+    "training_curves",
+]
+
+if TYPE_CHECKING:
+    from compresslab.measuring.report import Report
+    from compresslab.training.accuracy import Accuracy
+    from compresslab.training.loop import History
+
+
+def staircases(schemes: Scheme | Sequence[Scheme], weight: Float[Tensor, " ..."], *, alt: str) -> Drawing:
+    """Draw which level each weight becomes, one panel for each scheme.
+
+    Args:
+        schemes: one or several; each must leave the weight one row.
+        weight: a layer's weights, or a ramp such as ``torch.linspace(-1, 1, 2001)``.
+        alt: what the figure shows, as a finding.
+
+    Chapter: 02.
+    """
+    listed = [schemes] if isinstance(schemes, Scheme) else list(schemes)
+    if not listed:
+        raise CompressionError("Staircases of no scheme were asked; give at least one.")
+    columns = min(2, len(listed))  # two beside each other can still be read on a phone
+    rows = -(-len(listed) // columns)
+    drawing = Drawing(alt, rows, columns, 3.2 * columns + (2 - columns), 2.3 * rows + 0.2)
+    for axes, scheme in zip(drawing.grid.flat, listed, strict=False):
+        _staircase(axes, scheme, weight.flatten())
+    for axes in drawing.grid.flat[len(listed) :]:
+        axes.set_visible(False)
+    return drawing
+
+
+def _staircase(axes: Axes, scheme: Scheme, weight: Tensor) -> None:
+    stairs = staircase_of(scheme, weight)
+    ends = stairs.edges[0], stairs.edges[-1]
+    axes.plot(ends, ends, color=FADED, linestyle="--", linewidth=1)
+    axes.stairs(stairs.values, stairs.edges, baseline=None, color=BLUE, linewidth=1.8)
+    axes.hlines(
+        sorted(set(stairs.levels)),
+        ends[0],
+        ends[0] + 0.03 * (ends[1] - ends[0]),
+        color=VERMILION,
+        linewidth=1.2,
+    )
+    axes.set(title=stairs.name, xlabel="weight", ylabel="decoded weight")
+    axes.title.set_fontsize(10)
+
+
+def histogram(
+    weight: Float[Tensor, " ..."], levels: Sequence[float] | Tensor = (), *, alt: str, bins: int = 80
+) -> Drawing:
+    """Draw how the weights are spread, and the levels they may take.
+
+    Args:
+        weight: any weights.
+        levels: values to mark, for example ``code.levels[0]``.
+        alt: what the figure shows, as a finding.
+        bins: number of bars.
+    """
+    drawing = Drawing(alt)
+    counts, edges = torch.histogram(weight.detach().float().cpu().flatten(), bins=bins)
+    drawing.ax.stairs(counts.tolist(), edges.tolist(), fill=True, color=SKY)
+    marked = sorted(set(torch.as_tensor(levels).flatten().tolist()))
+    if marked:
+        drawing.ax.vlines(
+            marked, 0, 1, transform=drawing.ax.get_xaxis_transform(), color=VERMILION, linewidth=1
+        )
+        drawing.ax.set_title(f"{len(marked)} levels", fontsize=10)
+    drawing.ax.set(xlabel="weight", ylabel="number of weights", ylim=(0, None))
+    drawing.ax.yaxis.set_major_formatter(EngFormatter(sep=""))
+    return drawing
+
+
+def sweep(
+    x: Sequence[float],
+    series: Mapping[str, Sequence[Accuracy]],
+    *,
+    alt: str,
+    xlabel: str = "bits per weight",
+    reference: Accuracy | None = None,
+    reference_name: str = "float32",
+) -> Drawing:
+    """Draw accuracy, with its 95 % intervals, over what was varied.
+
+    Args:
+        x: the values that were tried, each the same distance from the next where they are whole numbers.
+        series: for each line its name and one accuracy per value.
+        alt: what the figure shows, as a finding.
+        xlabel: what was varied, with its unit.
+        reference: an accuracy to draw across, with its interval.
+        reference_name: what that is.
+    """
+    drawing = Drawing(alt)
+    if reference is not None:
+        drawing.ax.axhspan(100 * reference.low, 100 * reference.high, color=FADED, alpha=0.35, linewidth=0)
+        drawing.ax.axhline(
+            100 * reference.value, color="#555555", linestyle="--", linewidth=1, label=reference_name
+        )
+    for (name, accuracies), colour, marker in zip(series.items(), COLOURS, MARKERS, strict=False):
+        _check_length(name, accuracies, x)
+        values = [100 * accuracy.value for accuracy in accuracies]
+        below = [100 * (accuracy.value - accuracy.low) for accuracy in accuracies]
+        above = [100 * (accuracy.high - accuracy.value) for accuracy in accuracies]
+        drawing.ax.errorbar(x, values, [below, above], color=colour, marker=marker, capsize=3, label=name)
+    drawing.ax.set(xlabel=xlabel, ylabel="accuracy (%)")
+    if all(float(value).is_integer() for value in x):
+        drawing.ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(drawing.ax, len(series) + (reference is not None))
+    return drawing
+
+
+def bytes_bars(reports: Sequence[Report], *, alt: str) -> Drawing:
+    """Draw of what parts each file consists, one bar for each report.
+
+    Args:
+        reports: from ``measure``, in the order from top to bottom.
+        alt: what the figure shows, as a finding.
+    """
+    drawing = Drawing(alt, height=1.3 + 0.45 * len(reports))
+    names = [report.name for report in reports]
+    parts = list(dict.fromkeys(part for report in reports for part in report.parts))
+    left = [0] * len(reports)
+    for part, colour in zip(parts, COLOURS, strict=False):
+        sizes = [report.parts.get(part, 0) for report in reports]
+        if any(sizes):
+            drawing.ax.barh(
+                names, sizes, left=left, color=colour, label=part, edgecolor="white", linewidth=0.5
+            )
+        left = [start + size for start, size in zip(left, sizes, strict=True)]
+    for number, total in enumerate(left):
+        drawing.ax.annotate(f" {total:,}", (total, number), va="center", fontsize=9)
+    drawing.ax.invert_yaxis()
+    drawing.ax.set(xlabel="bytes on disk", xlim=(0, 1.18 * max(left)))
+    drawing.ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    drawing.ax.legend(
+        ncols=len(parts), loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, fontsize=9
+    )
+    return drawing
+
+
+def training_curves(histories: Mapping[str, History], *, alt: str) -> Drawing:
+    """Draw the losses (on validation dashed) and the validation accuracy of every epoch.
+
+    Args:
+        histories: for each training its name and what ``train`` returned.
+        alt: what the figure shows, as a finding.
+    """
+    drawing = Drawing(alt, columns=2, width=7.2, height=3.0)
+    loss, accuracy = drawing.grid[0]
+    for (name, history), colour, marker in zip(histories.items(), COLOURS, MARKERS, strict=False):
+        epochs = range(1, len(history.loss) + 1)
+        every = max(1, len(history.loss) // 8)
+        style = {"color": colour, "marker": marker, "markevery": every, "markersize": 4, "label": name}
+        loss.plot(epochs, history.loss, **style)
+        loss.plot(epochs, history.validation_loss, color=colour, linestyle="--", linewidth=1)
+        accuracy.plot(epochs, [100 * share for share in history.validation], **style)
+    loss.set(xlabel="epoch", ylabel="loss (validation dashed)", yscale="log")
+    accuracy.set(xlabel="epoch", ylabel="validation accuracy (%)")
+    for axes in (loss, accuracy):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(accuracy, len(histories))
+    return drawing
+
+
+def error_by_magnitude(
+    schemes: Scheme | Sequence[Scheme], weight: Float[Tensor, " ..."], *, alt: str, relative: bool = False
+) -> Drawing:
+    """Draw how far a decoded weight is from the weight, over the weight's magnitude.
+
+    Args:
+        schemes: one or several, each with a line.
+        weight: any weights.
+        alt: what the figure shows, as a finding.
+        relative: divide the error by the magnitude, in percent.
+    """
+    listed = [schemes] if isinstance(schemes, Scheme) else list(schemes)
+    drawing = Drawing(alt)
+    magnitude = weight.detach().float().abs().flatten()
+    edges = torch.linspace(0, magnitude.max().item(), 41)
+    place = torch.bucketize(magnitude, edges[1:-1])
+    middles = ((edges[1:] + edges[:-1]) / 2).tolist()
+    for scheme, colour, marker in zip(listed, COLOURS, MARKERS, strict=False):
+        error = (scheme.quantize(weight).dequantize() - weight).detach().abs().flatten().double()
+        if relative:
+            error = 100 * error / magnitude.clamp(min=1e-12)
+        sums = torch.zeros(40, dtype=torch.float64).index_add_(0, place, error)
+        means = (sums / torch.bincount(place, minlength=40)).tolist()
+        name = f"{type(scheme).__name__}, {scheme.bits} bits"
+        drawing.ax.plot(middles, means, color=colour, marker=marker, markersize=3, label=name)
+    drawing.ax.set(xlabel="magnitude of the weight", ylabel=f"mean error{' (%)' if relative else ''}")
+    drawing.ax.set_ylim(0, 105 if relative else None)
+    _legend(drawing.ax, len(listed))
+    return drawing
+
+
+def trade_off(reports: Sequence[Report], *, alt: str) -> Drawing:
+    """Draw accuracy, with its 95 % interval, over the bytes of the file; up and to the left is better.
+
+    Args:
+        reports: from ``measure``.
+        alt: what the figure shows, as a finding.
+    """
+    drawing = Drawing(alt, height=4.0)
+    for number, report in enumerate(reports):
+        accuracy, size = report.accuracy, report.bytes_on_disk
+        ends = [[100 * (accuracy.value - accuracy.low)], [100 * (accuracy.high - accuracy.value)]]
+        place = number % len(COLOURS)
+        drawing.ax.errorbar(
+            [size],
+            [100 * accuracy.value],
+            ends,
+            color=COLOURS[place],
+            marker=MARKERS[place],
+            capsize=3,
+            linestyle="",
+            label=report.name,
+        )
+    drawing.ax.set(xlabel="bytes on disk", ylabel="test accuracy (%)", xscale="log")
+    drawing.ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    drawing.ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    drawing.ax.xaxis.set_minor_formatter(NullFormatter())
+    drawing.ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
+    return drawing
+
+
+def _legend(axes: Axes, lines: int) -> None:
+    if lines > 1:
+        axes.legend(frameon=False, fontsize=9)
+
+
+def _check_length(name: str, accuracies: Sequence[Any], x: Sequence[float]) -> None:
+    if len(accuracies) != len(x):
+        raise CompressionError(
+            f"The line {name!r} has {len(accuracies)} accuracies for {len(x)} values; give one for each."
+        )

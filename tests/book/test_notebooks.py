@@ -1,0 +1,180 @@
+"""The rules that keep a chapter readable, comparable from machine to machine, and small."""
+
+import ast
+import json
+import re
+import statistics
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+IGNORED = {"nbval-ignore-output", "raises-exception"}  # tags of cells whose output is not compared
+LOCAL = {
+    "a path": r"(?<![\w.])/(home|root|usr|tmp|opt|work|Users|var)/|\b[A-Z]:\\\\",
+    "an address": r"\bat 0x[0-9a-f]{6,}",
+    "a version": r"(?i)\b(torch|numpy|python)\S*[ =]+\d+\.\d+\.\d+",
+}
+
+pytestmark = pytest.mark.skipif(not NOTEBOOKS, reason="no notebooks yet")
+each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def cells(path: Path, kind: str) -> list[dict]:
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    found = [cell for cell in notebook["cells"] if cell["cell_type"] == kind]
+    return [cell | {"source": "".join(cell["source"])} for cell in found]
+
+
+def code(path: Path) -> list[dict]:
+    return [cell for cell in cells(path, "code") if cell["source"].strip()]
+
+
+def tags(cell: dict) -> set[str]:
+    return set(cell["metadata"].get("tags", []))
+
+
+def texts(cell: dict) -> str:
+    """Return everything a cell printed or showed as text."""
+    parts = []
+    for output in cell["outputs"]:
+        parts.append("".join(output.get("text", [])))
+        data = output.get("data", {})
+        parts += ["".join(value) for kind, value in data.items() if kind.startswith("text/")]
+    return "\n".join(parts)
+
+
+def prose_words(source: str) -> int:
+    """Count the words a reader reads: no code, formulas, tables, labels or directive lines."""
+    source = re.sub(r"```+python.*?```+|\$\$.*?\$\$", "", source, flags=re.DOTALL)
+    furniture = re.compile(r"\s*(```|:::|:\w[\w-]*:|\||\(\S+\)=)")
+    return sum(len(line.split()) for line in source.splitlines() if not furniture.match(line))
+
+
+@each
+def test_cells_are_short(path):
+    lengths = [len(cell["source"].splitlines()) for cell in code(path)]
+    assert statistics.median(lengths) <= 5
+    assert sum(length < 12 for length in lengths) >= 0.9 * len(lengths), sorted(lengths)
+    assert max(lengths) <= 25
+
+
+@each
+def test_prose_cells_are_short(path):
+    long = {cell["id"]: prose_words(cell["source"]) for cell in cells(path, "markdown")}
+    assert not {name: words for name, words in long.items() if words >= 120}
+
+
+@each
+def test_everything_ran_in_order(path):
+    assert [cell["execution_count"] for cell in code(path)] == list(range(1, len(code(path)) + 1))
+
+
+@each
+def test_stored_in_normal_form(path):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
+    assert notebook["metadata"]["kernelspec"]["name"] == "python3"
+    assert set(notebook["metadata"]) <= {"kernelspec", "language_info", "widgets"}
+    assert notebook["metadata"]["language_info"] == {"name": "python"}, "versions differ between machines"
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert len(set(ids)) == len(ids)
+    assert not [cell["id"] for cell in notebook["cells"] if "execution" in cell["metadata"]], "timestamps"
+
+
+@each
+def test_small(path):
+    assert path.stat().st_size < 300_000
+
+
+@each
+def test_no_magics_installs_or_silenced_warnings(path):
+    for cell in code(path):
+        forbidden = r"^\s*[!%]|filterwarnings|simplefilter|catch_warnings|pip install"
+        assert not re.search(forbidden, cell["source"], re.MULTILINE), cell["id"]
+
+
+@each
+def test_outputs_are_the_same_elsewhere(path):
+    for cell in code(path):
+        shown = texts(cell)
+        assert not [output for output in cell["outputs"] if output.get("name") == "stderr"], cell["id"]
+        assert not [output for output in cell["outputs"] if output["output_type"] == "error"], cell["id"]
+        for what, pattern in LOCAL.items():
+            assert not re.search(pattern, shown), f"{cell['id']}: {what}"
+        if not tags(cell) & IGNORED:
+            assert not re.search(r"\d\s?(ms|µs|seconds)\b|\d\.\d+ s\b", shown), f"{cell['id']}: a timing"
+
+
+@each
+def test_every_figure_has_alt_text(path):
+    for cell in code(path):
+        for output in cell["outputs"]:
+            data = output.get("data", {})
+            if "image/png" in data or "image/svg+xml" in data:
+                alt = cell["metadata"].get("mystnb", {}).get("image", {}).get("alt", "")
+                assert len(alt.split()) >= 5, f"{cell['id']}: say in the alt text what the figure shows"
+            for tag in re.findall(r"<svg\b[^>]*>", "".join(data.get("text/html", []))):
+                assert re.search(r'aria-label(ledby)?="[^"]+"|aria-hidden="true"', tag), cell["id"]
+
+
+@each
+def test_a_chapter_keeps_its_way(path):
+    prose = [cell["source"] for cell in cells(path, "markdown")]
+    assert prose[0].startswith(("# ", "(")), "the first cell is the title"
+    assert sum(bool(re.search(r"^# ", text, re.MULTILINE)) for text in prose) == 1
+
+
+def exercises(path: Path) -> tuple[list[str], list[str], list[str]]:
+    """Return the labels of exercises, of solutions begun, and how many solutions end."""
+    text = "\n".join(cell["source"] for cell in cells(path, "markdown"))
+    exercise = r"^`{3,}\{exercise(?:-start)?\}.*\n(?:\s*:.*\n)*?\s*:label:\s*(\S+)"
+    asked = re.findall(exercise, text, re.MULTILINE)
+    begun = re.findall(r"^`{3,}\{solution-start\}\s*(\S+)", text, re.MULTILINE)
+    return asked, begun, re.findall(r"^`{3,}\{solution-end\}", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda path: path.stem)  # the tour has no exercises
+def test_exercises_have_a_check_and_a_folded_executed_solution(path):
+    asked, begun, ended = exercises(path)
+    assert len(asked) >= 3
+    assert asked == begun
+    assert len(begun) == len(ended)
+    notebook = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    inside, ran = None, defaultdict(int)
+    for cell in notebook:
+        source = "".join(cell["source"])
+        if start := re.search(r"\{solution-start\}\s*(\S+)", source):
+            inside = start[1]
+            assert ":class: dropdown" in source, f"{inside} is not folded"
+        elif "{solution-end}" in source:
+            inside = None
+        elif inside and cell["cell_type"] == "code":
+            ran[inside] += cell["execution_count"] is not None
+    assert set(ran) == set(asked), "a solution without an executed cell"
+
+
+def definitions() -> dict[str, dict[str, set[str]]]:
+    """Return, by name and by body, the notebooks in which each function or class is defined.
+
+    A body that only waits for the reader's answer is no definition.
+    """
+    found: dict[str, dict[str, set[str]]] = {"name": defaultdict(set), "body": defaultdict(set)}
+    for path in NOTEBOOKS:
+        for cell in code(path):
+            for node in ast.walk(ast.parse(cell["source"])):
+                if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    found["name"][node.name].add(path.stem)
+                    body = "\n".join(ast.unparse(line) for line in node.body)
+                    if body not in ("return None", "pass", "..."):
+                        found["body"][body].add(path.stem)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["name", "body"])
+def test_by_hand_once_by_import_ever_after(kind):
+    methods = {"__init__", "forward", "__repr__"}  # what every class of torch has
+    twice = {key: places for key, places in definitions()[kind].items() if len(places) > 1}
+    assert not {key: places for key, places in twice.items() if key not in methods}

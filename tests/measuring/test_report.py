@@ -1,0 +1,422 @@
+"""Laws of measuring and comparing: figures equal an independent count, and the file on the disk."""
+
+import copy
+import html.parser
+import itertools
+import json
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from nbval.plugin import get_sanitize_patterns
+from scipy.stats import binomtest
+from torch import nn
+
+from compresslab import Asymmetric, Binary, KMeans, PowerOfTwo, Symmetric, Ternary, models
+from compresslab.errors import CompressionError
+from compresslab.measuring.comparison import compare
+from compresslab.measuring.costs import bytes_in_memory, count_macs, stored_weights, time_batches
+from compresslab.measuring.report import measure
+from compresslab.measuring.statistics import McNemar
+from compresslab.measuring.tables import html_table, percent, text_table
+from compresslab.quantization.integer_network import quantize_activations
+from compresslab.quantization.quantizing import quantize
+from compresslab.storage.container import save
+from compresslab.training.accuracy import Accuracy
+from compresslab.training.batching import ImageData, Split
+
+SCHEMES = [Symmetric(4), Asymmetric(3), Binary(), Ternary(), PowerOfTwo(4), KMeans(2)]
+
+
+def some_data(name="noise", images=40, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    split = Split(torch.rand(images, 1, 28, 28, generator=generator), torch.arange(images) % 10)
+    return ImageData(name, split, split, split)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return some_data()
+
+
+@pytest.fixture(scope="module")
+def article():
+    return models.article(4, 6, 12)
+
+
+@pytest.fixture(scope="module")
+def report(article, data):
+    return measure(article, data, repeats=3)
+
+
+# ------------------------------------------------------------------ one report
+
+
+@pytest.mark.parametrize("scheme", [None, *SCHEMES], ids=str)
+def test_bytes_on_disk_are_those_of_the_file_and_the_parts_add_up(article, data, scheme, tmp_path):
+    model = article if scheme is None else quantize(article, {"*": scheme})
+    found = measure(model, data, latency=False)
+    save(model, tmp_path / "model.clab")
+    assert found.bytes_on_disk == (tmp_path / "model.clab").stat().st_size == sum(found.parts.values())
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+def test_quantizing_changes_no_count_of_parameters_and_no_macs(article, data, report, scheme):
+    found = measure(quantize(article, {"*": scheme}), data, latency=False)
+    assert found.parameters == report.parameters == sum(p.numel() for p in article.parameters())
+    assert found.macs == report.macs
+
+
+def test_nonzeros_are_counted_after_decoding(article, data):
+    small = quantize(article, {"*": Ternary()})
+    layers = [small.conv1, small.conv2, small.fc1, small.fc2]
+    values = np.concatenate(
+        [t.detach().numpy().ravel() for layer in layers for t in (layer.weight, layer.bias)]
+    )
+    found = measure(small, data, latency=False)
+    assert found.nonzeros == np.count_nonzero(values) < found.parameters
+
+
+def test_integer_layers_count_their_codes_and_biases(article, data, report):
+    found = measure(quantize_activations(article, [data.train.images]), data, latency=False)
+    assert (found.parameters, found.macs) == (report.parameters, report.macs)
+    assert found.bytes_on_disk < report.bytes_on_disk
+    assert sum(found.parts.values()) == found.bytes_on_disk
+
+
+def test_a_shared_weight_counts_once():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(784, 784), nn.Linear(784, 784), nn.Linear(784, 10))
+    model[2].weight = model[1].weight
+    count = sum(weight.numel() for weight in stored_weights(model))
+    assert count == 784 * 784 + 2 * 784 + 784 * 10 + 10
+    assert bytes_in_memory(model) == 4 * count
+
+
+def test_bytes_in_memory_hold_buffers_and_one_byte_per_code(article):
+    norm = nn.BatchNorm2d(6)
+    assert (
+        bytes_in_memory(norm) == 4 * (4 * 6) + 8
+    )  # four vectors of float32, and one int64 that counts batches
+    small = quantize(article, {"*": Binary()})
+    codes = sum(p.numel() for name, p in article.named_parameters() if name.endswith("weight"))
+    biases = sum(p.numel() for name, p in article.named_parameters() if name.endswith("bias"))
+    assert bytes_in_memory(small) == codes + 4 * biases + 4 * 4  # one scale of float32 in each of four layers
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize(("stride", "padding", "dilation"), [(1, 0, 1), (2, 1, 1), (1, 2, 2)])
+def test_macs_of_a_convolution_are_those_of_seven_nested_loops(groups, stride, padding, dilation):
+    layer = nn.Conv2d(2, 4, 3, stride, padding, dilation, groups)
+    side = (9 + 2 * padding - dilation * 2 - 1) // stride + 1
+    loops = (range(4), range(side), range(side), range(2 // groups), range(3), range(3))
+    assert count_macs(layer, torch.zeros(1, 2, 9, 9)) == sum(1 for _ in itertools.product(*loops))
+
+
+def test_macs_of_the_articles_network_by_hand():
+    by_hand = 32 * 28 * 28 * 9 + 64 * 14 * 14 * 32 * 9 + 3136 * 100 + 100 * 10
+    assert count_macs(models.article(), torch.zeros(1, 1, 28, 28)) == by_hand
+
+
+def test_a_layer_that_runs_twice_counts_twice():
+    layer = nn.Linear(5, 5)
+    assert count_macs(nn.Sequential(layer, layer), torch.zeros(1, 5)) == 50
+
+
+@pytest.mark.parametrize("image", [torch.zeros(1, 1, 28, 28), torch.zeros(1, 3, 5, 5)])
+def test_counting_leaves_no_hook_behind_even_where_it_fails(article, image):
+    try:
+        count_macs(article, image)
+    except RuntimeError:
+        assert image.shape[1] == 3
+    assert not any(module._forward_hooks for module in article.modules())
+
+
+def test_measuring_leaves_the_model_as_it_was(data):
+    model = models.residual((4, 8), (4, 8)).train()
+    model.norm1.eval()
+    before, modes = copy.deepcopy(model.state_dict()), [module.training for module in model.modules()]
+    measure(model, data, repeats=2)
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_answers_and_accuracy_are_those_of_the_test_split(article, data, report):
+    with torch.no_grad():
+        right = article(data.test.images).argmax(1) == data.test.labels
+    assert torch.equal(report.answers, right)
+    assert (report.accuracy.correct, report.accuracy.total) == (int(right.sum()), 40)
+
+
+def test_two_reports_on_the_same_model_are_equal_but_for_the_time(article, data, report):
+    again = measure(article, data, latency=False)
+    assert again == report
+    assert repr(again) == repr(report)
+    assert again._repr_html_() == report._repr_html_()
+
+
+def test_latency_states_batches_quartiles_and_threads(report):
+    assert list(report.latency_ms) == [1, 64]
+    for timing in report.latency.timings:
+        assert 0 < timing.lower_quartile_ms <= timing.median_ms <= timing.upper_quartile_ms
+        assert timing.repeats == 3
+    assert report.latency.threads == torch.get_num_threads()
+    assert f"{torch.get_num_threads()} thread" in repr(report.latency)
+    assert " ms" in repr(report.latency)
+
+
+def test_latency_notices_work(article):
+    class Slow(nn.Module):
+        def forward(self, x):
+            for _ in range(40):
+                article(x)
+            return article(x)
+
+    images = torch.zeros(1, 1, 28, 28)
+    fast, slow = (
+        time_batches(model, images, batches=(16,), repeats=5).timings[0] for model in (article, Slow())
+    )
+    assert slow.median_ms > 5 * fast.median_ms  # 41 times the work; 5 leaves room for a busy machine
+
+
+def test_latency_that_was_not_measured_is_refused_by_name(article, data):
+    with pytest.raises(CompressionError, match=r"'tiny'.*latency=True"):
+        _ = measure(article, data, "tiny", latency=False).latency_ms
+
+
+@pytest.mark.parametrize("show", [repr, lambda report: report._repr_html_()])
+def test_a_report_shows_its_figures_but_never_a_time(report, show):
+    shown = show(report)
+    for figure in (report.parameters, report.bytes_on_disk, report.bytes_in_memory, report.macs):
+        assert f"{figure:,}" in shown
+    assert not re.search(r"\bms\b|thread|tensor\(", shown)
+
+
+def test_a_report_becomes_json(report):
+    again = json.loads(json.dumps(report.to_dict()))
+    assert again["bytes_on_disk"] == sum(again["parts"].values())
+    assert "latency" not in again
+
+
+def test_the_default_name_is_the_builders_or_the_classs(data, report):
+    assert report.name == "article"
+    assert measure(nn.Sequential(nn.Flatten(), nn.Linear(784, 10)), data, latency=False).name == "Sequential"
+
+
+def test_a_slow_network_is_not_timed_for_long():
+    class Sleepy(nn.Module):
+        def forward(self, x):
+            time.sleep(0.25)
+            return x
+
+    (timing,) = time_batches(Sleepy(), torch.zeros(1, 1), batches=(1,)).timings
+    assert timing.repeats == 5
+    assert timing.median_ms >= 250
+
+
+class Silent(nn.Module):
+    """The article's trap: reshaping by a wrong width returns fewer answers than images."""
+
+    def forward(self, images):
+        return images.reshape(-1, 1568)[:, :10]
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (nn.Sequential(nn.Flatten(), nn.Linear(100, 10)), r"fails on its images of shape \(1, 28, 28\)"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(784, 9)), r"10 or more values each, but gave \(8, 9\)"),
+        (nn.Conv2d(1, 10, 3), "but gave"),
+        (Silent(), r"answer 8 images .* gave \(4, 10\)"),
+    ],
+)
+def test_a_network_that_cannot_answer_is_refused(model, message, data):
+    with pytest.raises(CompressionError, match=message):
+        measure(model, data)
+
+
+def test_measuring_needs_a_whole_data_set(article, data):
+    empty = ImageData("empty", data.train, data.train, data.test[:0])
+    for wrong in (data.test, empty, torch.zeros(3)):
+        with pytest.raises(CompressionError, match="name and test images"):
+            measure(article, wrong)
+
+
+# ------------------------------------------------------------------ McNemar
+
+
+@given(st.integers(0, 400), st.integers(0, 400))
+def test_mcnemar_equals_the_exact_binomial_test(first, second):
+    expected = binomtest(first, first + second, 0.5).pvalue if first + second else 1.0
+    # scipy sums floats, we sum whole numbers: its own relative error is some 1e-13 here
+    assert McNemar(first, second).p_value == pytest.approx(expected, rel=1e-9)
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_does_not_care_which_is_first(first, second):
+    assert McNemar(first, second).p_value == McNemar(second, first).p_value
+
+
+def test_mcnemar_stays_exact_where_floats_overflow():
+    assert McNemar(1500, 1500).p_value == 1.0  # 2**3000 is beyond a float
+    assert 0 < McNemar(1400, 1600).p_value < 0.001
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "noise"),
+    [(0, 5, True), (0, 6, False), (3, 12, False), (4, 12, True), (6, 16, True), (6, 17, False)],
+)
+def test_the_noise_ends_at_one_in_twenty(first, second, noise):
+    assert McNemar(first, second).inside_the_noise is noise
+    assert ("inside the noise" in str(McNemar(first, second))) is noise
+
+
+def test_negative_counts_are_refused():
+    with pytest.raises(CompressionError, match="negative"):
+        McNemar(-1, 3)
+
+
+# ------------------------------------------------------------------ the table
+
+
+@pytest.fixture(scope="module")
+def comparison(article, data, report):
+    four = measure(quantize(article, {"*": Symmetric(4)}), data, "four <bits>", repeats=3)
+    return compare(report, four, measure(models.lenet_300_100(8, 8), data, "other", repeats=3))
+
+
+def test_ratios_are_against_the_first_file(comparison):
+    sizes = [report.bytes_on_disk for report in comparison.reports]
+    assert comparison.ratios == tuple(sizes[0] / size for size in sizes)
+    assert comparison.ratios[0] == 1
+
+
+def test_each_test_counts_the_images_on_which_two_networks_differ(comparison):
+    first, *others = ([bool(x) for x in report.answers] for report in comparison.reports)
+    for test, other in zip(comparison.tests[1:], others, strict=True):
+        pairs = list(zip(first, other, strict=True))
+        assert (test.only_first, test.only_second) == (pairs.count((True, False)), pairs.count((False, True)))
+
+
+def test_text_table_has_a_line_for_each_report_and_no_times(comparison):
+    lines = repr(comparison).splitlines()
+    assert len(lines) == 3 + len(comparison.reports)
+    assert "40 test images of noise" in lines[0]
+    assert all(line == line.rstrip() for line in lines)
+    assert "ms" not in lines[1]
+    for report, line in zip(comparison.reports, lines[2:], strict=False):
+        assert line.startswith(report.name)
+        assert f"{report.bytes_on_disk:,}" in line
+
+
+def test_latency_is_shown_where_it_is_asked_and_refused_where_it_was_not_measured(comparison, article, data):
+    shown = repr(compare(*comparison.reports, latency=True))
+    assert all(text in shown for text in ("ms at 1", "ms at 64", "thread"))
+    with pytest.raises(CompressionError, match="not measured"):
+        compare(*comparison.reports, measure(article, data, latency=False), latency=True)
+
+
+class Table(html.parser.HTMLParser):
+    """Read an HTML table back into its cells."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.scopes, self.open, self.caption = [], [], [], ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("th", "td"):
+            self.rows[-1].append("")
+            self.scopes.append(dict(attributes).get("scope"))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, text):
+        if "caption" in self.open:
+            self.caption += text
+        elif self.rows and {"th", "td"} & set(self.open):
+            self.rows[-1][-1] += text
+
+
+def test_html_table_is_well_formed_and_says_the_same_as_the_text(comparison):
+    table = Table(comparison._repr_html_())
+    assert not table.open
+    assert [row[0] for row in table.rows] == ["network", "article", "four <bits>", "other"]
+    assert table.scopes.count("col") == len(table.rows[0])
+    assert table.scopes.count("row") == 3
+    assert table.caption in repr(comparison)
+    squeezed = re.sub(r"\s+", "", repr(comparison))
+    for row in table.rows:
+        for cell in row:
+            assert re.sub(r"\s+", "", cell) in squeezed
+
+
+def test_html_table_sets_no_colour_and_scrolls_by_itself(comparison):
+    text = comparison._repr_html_()
+    assert "overflow-x: auto" in text
+    assert not re.search(r"#[0-9a-f]{3}|background|rgb", text)
+    assert re.findall(r"color: ?(\w+)", text) == ["inherit"]
+
+
+def test_a_comparison_refuses_what_cannot_be_compared(article, data, report):
+    other = measure(article, some_data(seed=1), latency=False)
+    with pytest.raises(CompressionError, match="at least one report"):
+        compare()
+    with pytest.raises(CompressionError, match="other images"):
+        compare(report, other)
+    with pytest.raises(CompressionError, match="Article was to be compared"):
+        compare(report, article)
+
+
+def test_the_fingerprint_sees_one_pixel_and_one_label(article, data, report):
+    images, labels = data.test.images.clone(), data.test.labels.clone()
+    images[3, 0, 5, 5] += 0.01
+    labels[7] = (labels[7] + 1) % 10
+    for split in (Split(images, data.test.labels), Split(data.test.images, labels)):
+        changed = ImageData("noise", data.train, data.validation, split)
+        assert measure(article, changed, latency=False).fingerprint != report.fingerprint
+
+
+# ------------------------------------------------------------------ what the notebooks' comparison overlooks
+
+
+def sanitize(text):
+    rules = (Path(__file__).parents[1] / "nbval_sanitize.cfg").read_text(encoding="utf-8")
+    for pattern, replacement in get_sanitize_patterns(rules):
+        text = re.sub(pattern, replacement, text)
+    return text
+
+
+@pytest.mark.parametrize("show", [repr, lambda comparison: comparison._repr_html_()])
+def test_sanitized_tables_hide_accuracies_but_no_count(comparison, report, show):
+    def with_hits(hits):
+        return replace(report, accuracy=Accuracy(sum(hits), len(hits), hits=torch.tensor(hits)))
+
+    all_right, most, few = ([n >= wrong for n in range(40)] for wrong in (0, 2, 20))
+    tables = {show(compare(with_hits(all_right), with_hits(hits))) for hits in (all_right, most, few)}
+    assert len(tables) == 3
+    assert len({sanitize(table) for table in tables}) == 1
+    heavier = replace(report, bytes_on_disk=report.bytes_on_disk + 1)
+    assert sanitize(show(compare(report))) != sanitize(show(compare(heavier)))
+
+
+@given(st.integers(0, 1000))
+def test_percentages_have_one_width_and_one_form(thousandths):
+    text = percent(thousandths / 1000)
+    assert len(text) == 7
+    assert sanitize(text) == "PERCENT"
+
+
+def test_tables_align_and_escape():
+    text = text_table(("a", "b"), [("x", "1"), ("long", "22")], right={1})
+    assert text == "a      b\nx      1\nlong  22"
+    assert "&lt;x&gt;" in html_table("c", ("a",), [("<x>",)])

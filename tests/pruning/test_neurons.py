@@ -1,0 +1,473 @@
+"""Pruning neurons: exact counts, the right ones, the argument untouched, files, training, budgets."""
+
+import copy
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import compresslab as cl
+from compresslab import CompressionError, criteria, models, penalties, prune_neurons
+from compresslab.measuring.costs import count_macs
+from compresslab.models.architectures import ArticleConfig
+from compresslab.storage.container import decode, encode
+from compresslab.surgery.dead import drop_dead
+from compresslab.surgery.graph import graph_of
+from compresslab.training.batching import ImageData, Split
+from tests.drawn import networks
+from tests.ignoring import answers, calibrated, difference
+from tests.samples import images, network, same
+
+
+def some_images(count=8):
+    generator = torch.Generator().manual_seed(3)
+    return Split(torch.rand((count, 1, 28, 28), generator=generator), torch.arange(count) % 3)
+
+
+class Fixed:
+    """A criterion that gives these scores."""
+
+    def __init__(self, scores):
+        self.scores = scores
+
+    def __call__(self, model, batches):
+        return {name: torch.as_tensor(values) for name, values in self.scores.items()}
+
+
+CRITERIA = [
+    *(criteria.mean_activation, criteria.apoz, criteria.activation_variance, criteria.mean_gradient),
+    *(criteria.taylor, criteria.taylor_weights, criteria.l1_norm, criteria.l2_norm, criteria.live_inputs),
+    *(criteria.magnitude, criteria.gradient, criteria.activation, criteria.Random(3)),
+]
+
+
+# --- exact counts
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("name", ["article", "lenet_300_100", "lenet5", "residual"])
+def test_every_criterion_makes_a_smaller_network_of_the_same_kind(criterion, name):
+    model = network(name)
+    small = prune_neurons(model, criterion, 0.5, batches=some_images())
+    assert type(small) is type(model)
+    before, after = model.config.to_dict(), small.config.to_dict()
+    for key, width in before.items():
+        if key not in ("classes", "channels", "norm"):
+            halves = [w - round(0.5 * w) for w in (width if isinstance(width, list) else [width])]
+            assert after[key] == (halves if isinstance(width, list) else halves[0])
+        else:
+            assert after[key] == width
+    assert small(images()).shape == model(images()).shape
+
+
+@given(st.floats(0, 1), st.integers(1, 4), st.booleans())
+@settings(max_examples=40)
+def test_exactly_so_many_neurons_go(share, minimum, per_layer):
+    model = network("article")  # 3, 4 and 5 neurons
+    small = prune_neurons(model, criteria.l2_norm, share, minimum=minimum, per_layer=per_layer)
+    widths = small.config.conv1, small.config.conv2, small.config.fc1
+    if per_layer:
+        assert widths == tuple(max(n - round(share * n), min(minimum, n)) for n in (3, 4, 5))
+    else:
+        assert sum(widths) == max(12 - round(share * 12), sum(min(minimum, n) for n in (3, 4, 5)))
+        assert all(width >= min(minimum, n) for width, n in zip(widths, (3, 4, 5), strict=True))
+
+
+def test_nothing_goes_at_a_share_of_zero():
+    model = network("residual")
+    same_again = prune_neurons(model, criteria.l1_norm, 0.0)
+    assert same(same_again, model)
+
+
+@pytest.mark.parametrize("share", [0, 1, True, 2, -0.5, 1.5, math.nan, "0.5"])
+def test_what_is_no_share_is_refused(share):
+    with pytest.raises(CompressionError, match="share"):
+        prune_neurons(network(), criteria.l1_norm, share)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.9])
+def test_a_share_that_would_empty_a_layer_is_refused(share):
+    model = network()
+    before = copy.deepcopy(model)
+    with pytest.raises(CompressionError, match=r"none of the 3 neurons of conv1.*minimum=1"):
+        prune_neurons(model, criteria.l1_norm, share)
+    assert same(model, before)
+    with pytest.raises(CompressionError, match="none of the"):
+        prune_neurons(model, criteria.l1_norm, 1.0, per_layer=False)
+
+
+# --- the right ones
+
+
+def test_the_least_important_go_and_equal_ones_in_order():
+    model = network("article")
+    scores = {"conv1": [2.0, 1.0, 3.0], "conv2": [1.0, 1.0, 1.0, 1.0], "fc1": [5.0, 4.0, 3.0, 2.0, 1.0]}
+    small = prune_neurons(model, Fixed(scores), {"conv1": 0.34, "*": 0.5})
+    assert torch.equal(small.conv1.weight, model.conv1.weight[[0, 2]])
+    assert torch.equal(small.conv2.weight, model.conv2.weight[2:][:, [0, 2]])
+    assert torch.equal(small.fc2.weight, model.fc2.weight[:, :3])
+    maps = model.fc1.weight.reshape(5, 4, 49)[:3, 2:].reshape(3, -1)
+    assert torch.equal(small.fc1.weight, maps)
+
+
+def test_layers_that_are_added_go_by_the_mean_of_their_scores():
+    model = network("residual")
+    scores = criteria.l1_norm(model)
+    scores["blocks.1.conv2"] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    scores["blocks.1.shortcut"] = torch.tensor([40.0, 30.0, 5.0, 10.0])
+    small = prune_neurons(model, Fixed(scores), {"blocks.1.conv2": 0.25})
+    # each by its root mean square: 0.37 0.73 1.10 1.46, and 1.56 1.17 0.19 0.39; the third has the least sum
+    kept = [0, 1, 3]
+    assert torch.equal(small.blocks[1].shortcut.weight, model.blocks[1].shortcut.weight[kept])
+    assert torch.equal(small.blocks[1].norm2.running_var, model.blocks[1].norm2.running_var[kept])
+
+
+def test_layers_are_comparable_whatever_the_unit_of_their_scores():
+    model = network("article")
+    scores = {"conv1": [1.0, 2.0, 3.0], "conv2": [1.0, 2.0, 3.0, 4.0], "fc1": [5.0, 6.0, 7.0, 8.0, 9.0]}
+    larger = {
+        name: [1000 * value for value in values] if name == "fc1" else values
+        for name, values in scores.items()
+    }
+    one, other = (prune_neurons(model, Fixed(s), 0.4, per_layer=False) for s in (scores, larger))
+    assert same(one, other)
+    as_they_are = prune_neurons(model, Fixed(larger), 0.25, per_layer=False, normalise=False)
+    assert as_they_are.config == ArticleConfig(conv1=1, conv2=3, fc1=5, classes=3)
+
+
+def test_scores_of_weights_are_averaged_over_each_neuron():
+    model = network("lenet5")
+    by_weights = prune_neurons(model, criteria.magnitude, 0.5)
+    assert same(by_weights, prune_neurons(model, criteria.l1_norm, 0.5))
+
+
+def test_layers_may_be_protected():
+    model = network("residual")
+    small = prune_neurons(model, criteria.norm_scale, 0.5, protect=("blocks.1.shortcut",))
+    assert small.config.widths == (1, 4)
+    assert small.config.inner == (1, 3)
+    for protect in ("conv1", ("nowhere",)):
+        with pytest.raises(CompressionError, match=r"one text|there are conv1"):
+            prune_neurons(model, criteria.norm_scale, 0.5, protect=protect)
+    with pytest.raises(CompressionError, match="no neurons that could go"):
+        prune_neurons(network(), criteria.l1_norm, 0.5, protect=("conv1", "conv2", "fc1"))
+
+
+def test_shares_of_single_layers_must_make_sense():
+    with pytest.raises(CompressionError, match=r"'fc9'"):
+        prune_neurons(network(), criteria.l1_norm, {"fc9": 0.5})
+    with pytest.raises(CompressionError, match="one share"):
+        prune_neurons(network("residual"), criteria.l1_norm, {"conv1": 0.5, "blocks.0.conv2": 0.1})
+
+
+@pytest.mark.parametrize(
+    ("scores", "message"),
+    [
+        ({"conv1": [1.0, 2.0, 3.0]}, r"no scores for conv2.*protect"),
+        ({"conv1": [1.0, 2.0], "conv2": [1.0] * 4, "fc1": [1.0] * 5}, r"'conv1', which has 3"),
+        ({"conv1": [1.0, math.nan, 1.0], "conv2": [1.0] * 4, "fc1": [1.0] * 5}, r"'conv1'.*NaN"),
+        ({"conv1": [1.0, math.inf, 1.0], "conv2": [1.0] * 4, "fc1": [1.0] * 5}, r"'conv1' is infinite"),
+    ],
+)
+def test_scores_without_an_order_are_refused(scores, message):
+    with pytest.raises(CompressionError, match=message):
+        prune_neurons(network(), Fixed(scores), 0.5)
+
+
+@pytest.mark.parametrize("minimum", [0, -1, True, 1.5])
+def test_a_minimum_is_a_whole_number(minimum):
+    with pytest.raises(CompressionError, match="minimum"):
+        prune_neurons(network(), criteria.l1_norm, 0.5, minimum=minimum)
+
+
+# --- what else must hold
+
+
+@settings(max_examples=30)
+@given(networks(), st.sampled_from(CRITERIA[:8]), st.booleans())
+def test_any_network_that_is_drawn_becomes_smaller(model, criterion, per_layer):
+    generator = torch.Generator().manual_seed(2)
+    maps = torch.randn((6, 2, 4, 4), generator=generator, dtype=torch.float64)
+    model = calibrated(model, maps)
+    data = Split(maps, torch.arange(6) % 3)
+    small = prune_neurons(model, criterion, 0.5, batches=data, per_layer=per_layer, minimum=1)
+    weights = [sum(p.numel() for p in net.parameters()) for net in (small, model)]
+    free = [group.neurons for group in graph_of(model, maps).free]
+    assert weights[0] < weights[1] or all(round(0.5 * n) == 0 for n in free)
+    assert answers(small, maps).isfinite().all()
+
+
+def test_the_argument_is_untouched_and_shares_nothing():
+    model = network("residual").train()
+    before = copy.deepcopy(model)
+    small = prune_neurons(model, criteria.taylor, 0.5, batches=some_images())
+    assert same(model, before)
+    assert model.training
+    assert all(module.training for module in small.modules())
+    tensors = [{t.data_ptr() for t in (*net.parameters(), *net.buffers())} for net in (model, small)]
+    assert not tensors[0] & tensors[1]
+    twin = copy.deepcopy(small)
+    with torch.no_grad():
+        twin.conv1.weight.zero_()
+    assert small.conv1.weight.abs().sum() > 0
+
+
+def test_cutting_twice_is_cutting_more():
+    once = prune_neurons(network("residual"), criteria.l1_norm, 0.5)
+    twice = prune_neurons(once, criteria.l1_norm, 0.5, minimum=1)
+    assert twice.config.widths == (1, 1)
+    assert twice(images()).shape == (4, 3)
+
+
+@pytest.mark.parametrize("name", ["article", "lenet_300_100", "lenet5", "residual"])
+def test_a_cut_network_of_the_book_is_saved_loaded_and_trained(name, tmp_path):
+    small = prune_neurons(network(name), criteria.l2_norm, 0.5)
+    cl.save(small, tmp_path / "small.clab")
+    again = cl.load(tmp_path / "small.clab")
+    assert same(again, small)
+    assert torch.equal(answers(again, images()), answers(small, images()))
+    data = ImageData("noise", some_images(), some_images(), some_images())
+    before = copy.deepcopy(small)
+    cl.train(small, data, epochs=1, progress=False)
+    assert not same(small, before)
+    assert same(again, before)
+
+
+def stranger():
+    torch.manual_seed(0)
+    head = [nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(12 * 16, 8), nn.LayerNorm(8), nn.Linear(8, 3)]
+    depthwise = nn.Conv2d(6, 12, 3, padding=1, groups=6)
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.PReLU(6), depthwise, nn.GroupNorm(6, 12), nn.ReLU(), *head
+    ).eval()
+
+
+@pytest.mark.parametrize("scheme", [None, cl.Symmetric(8), cl.KMeans(3)])
+def test_a_cut_module_of_any_kind_loads_into_the_module_that_it_was_cut_from(scheme, tmp_path):
+    small = prune_neurons(stranger(), criteria.l2_norm, 0.5, example=images())
+    assert small[3].groups == small[4].num_groups == 3
+    if scheme is not None:
+        small = cl.quantize(small, {"3": None, "*": scheme})
+    cl.save(small, tmp_path / "small.clab")
+    into = stranger()
+    again = cl.load(tmp_path / "small.clab", into=into)
+    assert again is into
+    assert same(again, small)
+    assert torch.equal(answers(again, images()), answers(small, images()))
+    assert again[3].extra_repr() == small[3].extra_repr()
+    assert again[4].extra_repr() == small[4].extra_repr()
+    if scheme is None:
+        assert graph_of(again, images()).groups == graph_of(small, images()).groups
+
+
+def test_a_file_whose_layers_do_not_fit_each_other_is_refused():
+    """Each layer alone would be fine: 3 channels go into a layer that reads 2."""
+    small = prune_neurons(stranger(), criteria.l2_norm, 0.5, example=images())
+    for changed in (
+        nn.Linear(5 * 16, 4),
+        nn.Linear(6 * 16, 5),
+    ):
+        wrong = copy.deepcopy(small)
+        wrong[8] = changed
+        into = stranger().train()
+        before = copy.deepcopy(into)
+        with pytest.raises(CompressionError, match="do not fit each other"):
+            decode(encode(wrong)[0], into=into)
+        assert same(into, before)
+        assert into.training
+        assert into[8].in_features == 192
+
+
+# --- budgets
+
+
+def test_a_budget_of_multiplications_is_met_by_the_smallest_share():
+    model = models.article()
+    whole = count_macs(model, images()[:1])
+    small = prune_neurons(model, criteria.l2_norm, max_macs=whole // 2)
+    assert (
+        whole // 2 * 0.97 < count_macs(small, images()[:1]) <= whole // 2
+    )  # a neuron more would be too many
+    larger = prune_neurons(model, criteria.l2_norm, max_macs=whole)
+    assert count_macs(larger, images()[:1]) <= whole
+
+
+def test_a_budget_of_bytes_is_met():
+    model = models.article()
+    small = prune_neurons(model, criteria.l2_norm, max_bytes=300_000)
+    assert 290_000 < len(encode(small)[0]) <= 300_000
+
+
+def test_budgets_that_cannot_be_are_refused():
+    with pytest.raises(CompressionError, match=r"fewest neurons.*MACs"):
+        prune_neurons(network(), criteria.l2_norm, max_macs=10)
+    with pytest.raises(CompressionError, match=r"fewest neurons.*bytes"):
+        prune_neurons(network(), criteria.l2_norm, max_bytes=10)
+    for arguments in ({}, {"share": 0.5, "max_macs": 100}, {"max_macs": 1.5}, {"max_bytes": 0}):
+        with pytest.raises(CompressionError, match=r"budget|whole number"):
+            prune_neurons(network(), criteria.l2_norm, **arguments)
+
+
+# --- dead neurons and slimming
+
+
+def with_dead(model, scale=False):
+    with torch.no_grad():
+        for name, module in model.named_modules():
+            if isinstance(module, nn.BatchNorm2d if scale else nn.Conv2d | nn.Linear) and name != "fc2":
+                module.weight[::2] = 0
+    return model
+
+
+@pytest.mark.parametrize("bias", [-1.0, 0.0, 1.0])
+def test_dead_neurons_go_and_the_answers_stay(bias):
+    """A bias of 1 makes them say 1: linear layers take that in, convolutions with padding cannot."""
+    model = calibrated(network("article").double(), images().double())
+    with_dead(model)
+    for layer in (model.conv1, model.conv2, model.fc1):
+        layer.bias.data[::2] = bias
+    small = drop_dead(model)
+    assert small.config.conv1 == (3 if bias > 0 else 1)
+    assert (small.config.conv2, small.config.fc1) == (2, 2)
+    # doubles, a product less in sums of some hundreds
+    assert difference(answers(small, images().double()), answers(model, images().double())) < 1e-13
+
+
+def test_scales_of_zero_make_dead_neurons():
+    model = calibrated(network("residual").double(), images().double())
+    with_dead(model, scale=True)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.bias.data -= 1  # the shift that is left is cut off by the ReLU
+    small = drop_dead(model)
+    assert small.config.widths == (1, 2)
+    assert small.config.inner == (1, 2)
+    assert difference(answers(small, images().double()), answers(model, images().double())) < 1e-13
+
+
+@settings(max_examples=60)
+@given(networks(), st.integers(0, 9))
+def test_dropping_the_dead_changes_no_answer(model, seed):
+    maps = torch.randn((6, 2, 4, 4), generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    model, choose = calibrated(model, maps), torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+            module.weight.data[torch.rand(len(module.weight), generator=choose) < 0.4] = 0
+    small = drop_dead(model, maps)
+    found = answers(small, maps) - answers(model, maps)
+    assert found.abs().max() <= 1e-9 * (1 + answers(model, maps).abs().max())
+
+
+class Meeting(nn.Module):
+    """Maps of which three say one number, until the image meets them all."""
+
+    def __init__(self, meet):
+        super().__init__()
+        self.conv, self.norm, self.last = nn.Conv2d(3, 8, 1), nn.BatchNorm2d(8), nn.Conv2d(8, 6, 1)
+        self.meet = (meet,)
+        self.norm.weight.data[:3], self.norm.bias.data[:3] = 0, 1
+
+    def forward(self, x):
+        return self.last(self.meet[0](self.norm(self.conv(x)), x))
+
+
+MEETING = {
+    "times": lambda h, x: h * x.mean((1, 2, 3), keepdim=True),
+    "plus": lambda h, x: h + x.mean(1, keepdim=True),
+    "where": lambda h, x: torch.where(torch.relu(x.mean((1, 2, 3), keepdim=True)).bool(), h, -h),
+}
+
+
+@pytest.mark.parametrize("name", MEETING)
+def test_what_meets_the_image_is_not_dead(name):
+    maps = torch.randn((5, 3, 4, 4), generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    model = Meeting(MEETING[name]).double().eval()
+    small = drop_dead(model, torch.zeros_like(maps))
+    assert difference(answers(small, maps), answers(model, maps)) < 1e-13
+
+
+def test_weights_without_a_module_and_single_layers_have_no_dead():
+    class ByHand(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w1, self.last = nn.Parameter(torch.randn(4, 8)), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.last(nn.functional.linear(x, self.w1))
+
+    for model in (ByHand(), nn.Linear(8, 2)):
+        assert same(drop_dead(model, torch.zeros(1, 8)), model)
+
+
+def test_a_network_of_the_living_stays_as_it_is():
+    model = network("residual")
+    assert same(drop_dead(model), model)
+
+
+def test_slimming_is_the_sum_of_scales_and_its_step_makes_zeros():
+    model = network("residual").train()
+    scales = [m.weight for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    with torch.no_grad():
+        for i, scale in enumerate(scales):
+            scale.copy_(torch.linspace(-0.5, 1.0, len(scale)) * (1 + i % 2))
+    before = [scale.detach().clone() for scale in scales]
+    penalty = penalties.Slimming(0.1)
+    assert penalty(model).item() == pytest.approx(0.1 * sum(float(s.abs().sum()) for s in before), rel=1e-6)
+    others = {n: p.detach().clone() for n, p in model.named_parameters() if "norm" not in n}
+    penalty.after_step(model, lr=2.0)
+    for scale, old in zip(scales, before, strict=True):
+        assert torch.allclose(scale, old.sign() * (old.abs() - 0.2).clamp(min=0), atol=1e-7)
+    assert all(torch.equal(others[n], p) for n, p in model.named_parameters() if n in others)
+
+
+def test_slimming_needs_norms_and_may_protect_some():
+    with pytest.raises(CompressionError, match="batch norm"):
+        penalties.Slimming(0.1)(network("article"))
+    model = network("residual")
+    part = penalties.Slimming(1.0, protect=("norm1",))
+    whole = penalties.Slimming(1.0)
+    assert whole(model).item() - part(model).item() == pytest.approx(
+        model.norm1.weight.abs().sum().item(), rel=1e-5
+    )
+    with pytest.raises(CompressionError, match="'nowhere'"):
+        penalties.Slimming(1.0, protect=("nowhere",))(model)
+
+
+# --- bad input
+
+
+def test_bad_input_is_refused_and_changes_nothing():
+    model = network("residual").train()
+    before = copy.deepcopy(model)
+    for criterion in (criteria.taylor, criteria.mean_activation, criteria.apoz):
+        with pytest.raises(CompressionError, match="needs to see images"):
+            prune_neurons(model, criterion, 0.5)
+    with pytest.raises(CompressionError, match="needs labels"):
+        prune_neurons(model, criteria.taylor, 0.5, batches=images())
+    with pytest.raises(CompressionError, match="example="):
+        prune_neurons(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2)), criteria.l1_norm, 0.5)
+    assert same(model, before)
+    assert model.training
+
+
+@pytest.mark.parametrize("scores", [None, [1.0], {"conv1": [1.0] * 4}])
+def test_what_is_no_mapping_to_tensors_is_refused(scores):
+    with pytest.raises(CompressionError, match="The criterion"):
+        prune_neurons(network(), lambda model, batches: scores, 0.5)
+
+
+def test_protection_is_a_collection():
+    with pytest.raises(CompressionError, match="protect=None"):
+        prune_neurons(network(), criteria.l2_norm, 0.5, protect=None)
+
+
+def test_batches_may_come_once():
+    model = network("article")
+    parts = (some_images()[i : i + 4] for i in (0, 4))
+    assert same(
+        prune_neurons(model, criteria.mean_activation, 0.5, batches=parts),
+        prune_neurons(model, criteria.mean_activation, 0.5, batches=some_images()),
+    )

@@ -1,0 +1,249 @@
+"""Verbs on models: a new model out, the argument untouched, every layer found, every mistake named."""
+
+import copy
+
+import pytest
+import torch
+from samples import images, network, same, state
+from torch import nn
+
+from compresslab import models
+from compresslab.errors import CompressionError
+from compresslab.quantization.fake import fake_quantizer, float_weight
+from compresslab.quantization.granularity import PerChannel, PerTensor
+from compresslab.quantization.layers import QuantizedConv2d, QuantizedLayer, QuantizedLinear
+from compresslab.quantization.quantizing import fake_quantize, quantize
+from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary
+from compresslab.quantization.uniform import Asymmetric, Symmetric
+
+SCHEMES = [Symmetric(4), Asymmetric(3), Binary(), Ternary(), PowerOfTwo(4), KMeans(2)]
+NETWORKS = list(models.BUILDERS)
+LAYERS = ("conv1", "conv2", "fc1", "fc2")
+
+
+def schemes_of(model: nn.Module) -> dict:
+    return {name: m.scheme for name, m in model.named_modules() if isinstance(m, QuantizedLayer)}
+
+
+def trained(model: nn.Module, steps: int = 3) -> nn.Module:
+    """Take a few steps of plain gradient descent."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand((8, 1, 28, 28), generator=generator)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(steps):
+        loss = nn.functional.cross_entropy(model(x), torch.arange(8) % 3)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model
+
+
+# --- quantize ---
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_quantized_model_is_the_float_model_with_decoded_weights(name, scheme):
+    model = network(name)
+    small = quantize(model, scheme)
+    with torch.no_grad():
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                layer.weight.copy_(scheme.quantize(layer.weight).dequantize())
+    assert torch.equal(small(images()), model(images()))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_argument_is_untouched_and_shares_nothing(name):
+    model = network(name)
+    before = state(model)
+    small = quantize(model, Symmetric(8))
+    for tensor in small.state_dict().values():
+        tensor.zero_()
+    assert state(model) == before
+
+
+def test_every_layer_gets_its_scheme():
+    wanted = {"conv1": Symmetric(8), "fc2": None, "*": KMeans(2)}
+    small = quantize(network(), wanted)
+    assert schemes_of(small) == {"conv1": Symmetric(8), "conv2": KMeans(2), "fc1": KMeans(2)}
+    assert type(small.fc2) is nn.Linear
+
+
+def test_without_a_star_the_others_stay_in_floats():
+    assert list(schemes_of(quantize(network(), {"fc1": Binary()}))) == ["fc1"]
+
+
+def test_a_second_call_quantizes_what_is_left():
+    once = quantize(network(), {"conv1": Symmetric(8)})
+    both = quantize(once, Ternary())
+    assert schemes_of(both) == {"conv1": Symmetric(8), **dict.fromkeys(LAYERS[1:], Ternary())}
+
+
+def test_nested_layers_are_named_with_dots():
+    small = quantize(network("residual"), {"blocks.1.shortcut": Symmetric(2)})
+    assert isinstance(small.blocks[1].shortcut, QuantizedConv2d)
+
+
+def test_a_model_that_is_one_layer_becomes_one_layer():
+    small = quantize(nn.Linear(4, 2).eval(), Symmetric(8))
+    assert isinstance(small, QuantizedLinear)
+    assert not small.training
+
+
+def test_a_layer_in_two_places_stays_one_layer():
+    shared = nn.Linear(4, 4)
+    small = quantize(nn.Sequential(shared, nn.ReLU(), shared), Symmetric(8))
+    assert isinstance(small[0], QuantizedLinear)
+    assert small[0] is small[2]
+    block = nn.Sequential(nn.Linear(4, 4))
+    assert len(schemes_of(quantize(nn.Sequential(block, block), Symmetric(8)))) == 1
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_mode_of_the_model_is_kept(mode):
+    small = quantize(network().train(mode), Symmetric(8))
+    assert {module.training for module in small.modules()} == {mode}
+
+
+MISTAKES = [
+    ({"conv9": Symmetric(8)}, "no layer 'conv9' to quantize; there are conv1, conv2, fc1, fc2"),
+    ({"relu1": Symmetric(8)}, "no layer 'relu1'"),
+    ({"conv9": None, "*": Symmetric(8)}, "no layer 'conv9'"),
+    ({"conv1": 8}, "For 'conv1' a scheme was expected, found 8"),
+    ({"*": Symmetric}, r"For '\*' a scheme was expected.*parentheses"),
+    (Symmetric, "a scheme was expected.*parentheses"),
+    (8, "a scheme was expected, found 8"),
+    ({}, r"gives no layer a scheme; name one of conv1, conv2, fc1, fc2, or '\*'"),
+    ({"fc1": None}, "gives no layer a scheme"),
+]
+
+
+@pytest.mark.parametrize("verb", [quantize, fake_quantize])
+@pytest.mark.parametrize(("schemes", "words"), MISTAKES, ids=lambda value: str(value)[:30])
+def test_a_mistake_is_named(verb, schemes, words):
+    with pytest.raises(CompressionError, match=words):
+        verb(network(), schemes)
+
+
+@pytest.mark.parametrize("verb", [quantize, fake_quantize])
+def test_a_layer_that_cannot_be_quantized_is_named(verb):
+    model = network()
+    with torch.no_grad():
+        model.fc1.weight[0, 0] = float("nan")
+    with pytest.raises(CompressionError, match=r"Layer 'fc1': .*1 of \d+ values NaN"):
+        verb(model, Symmetric(8))
+
+
+@pytest.mark.parametrize("verb", [quantize, fake_quantize])
+def test_what_is_quantized_already_is_not_quantized_again(verb):
+    small = quantize(network(), Symmetric(8))
+    with pytest.raises(CompressionError, match="Article are quantized already"):
+        verb(small, Symmetric(4))
+    with pytest.raises(
+        CompressionError, match="Layer 'fc1' is quantized already; start from the float model"
+    ):
+        verb(small, {"fc1": Symmetric(4)})
+
+
+@pytest.mark.parametrize("verb", [quantize, fake_quantize])
+def test_a_model_without_layers_is_refused(verb):
+    with pytest.raises(CompressionError, match="linear and convolution layers of this ReLU do not exist"):
+        verb(nn.ReLU(), Symmetric(4))
+
+
+def test_no_scheme_is_for_models_that_were_trained_through_one():
+    with pytest.raises(CompressionError, match="No scheme was given and the model was not trained through"):
+        quantize(network())
+
+
+# --- fake_quantize ---
+
+
+@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fake_and_frozen_model_give_the_same_bits(name, scheme):
+    model = trained(fake_quantize(network(name), scheme)).eval()
+    assert torch.equal(quantize(model)(images()), model(images()))
+
+
+@pytest.mark.parametrize("granularity", [PerTensor(), PerChannel()], ids=str)
+def test_with_a_learned_step_too(granularity):
+    scheme = Symmetric(2, granularity)
+    fresh = fake_quantize(network(), scheme, learned_step=True)
+    before = fake_quantizer(fresh.conv1).step.clone()
+    model = trained(fresh).eval()
+    assert not torch.equal(fake_quantizer(model.conv1).step, before), "the step was learned"
+    frozen = quantize(model)
+    assert torch.equal(frozen(images()), model(images()))
+    assert torch.equal(quantize(model, scheme)(images()), model(images())), (
+        "naming the scheme changes nothing"
+    )
+
+
+def test_another_scheme_starts_from_the_float_weights_behind():
+    model = trained(fake_quantize(network(), Binary()))
+    small = quantize(model, Symmetric(8))
+    for name in LAYERS:
+        expected = Symmetric(8).quantize(float_weight(model.get_submodule(name)))
+        assert torch.equal(small.get_submodule(name).codes, expected.codes)
+
+
+def test_the_optimizer_moves_the_float_weights():
+    model = fake_quantize(network(), Ternary())
+    before = {name: float_weight(model.get_submodule(name)).detach().clone() for name in LAYERS}
+    trained(model)
+    assert all(not torch.equal(before[n], float_weight(model.get_submodule(n))) for n in LAYERS)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_preparing_leaves_the_argument_and_the_float_weights_alone(name):
+    model = network(name)
+    before = state(model)
+    fake = fake_quantize(model, Symmetric(2))
+    assert state(model) == before
+    assert not any(map(fake_quantizer, model.modules()))
+    layer = next(m for m in fake.modules() if fake_quantizer(m))
+    assert any(torch.equal(float_weight(layer), value) for value in model.state_dict().values())
+
+
+def test_deep_copies_learn_alone():
+    model = fake_quantize(network(), Symmetric(2), learned_step=True)
+    twin = copy.deepcopy(model)
+    before = state(model)
+    trained(twin)
+    assert state(model) == before
+    assert not same(model, twin)
+
+
+def test_freezing_leaves_the_trained_model_alone():
+    model = trained(fake_quantize(network(), Ternary()))
+    before = state(model)
+    quantize(model)
+    assert state(model) == before
+    assert fake_quantizer(model.fc1).scheme == Ternary()
+
+
+def test_a_mapping_prepares_what_it_names_and_freezing_follows_it():
+    model = fake_quantize(network(), {"conv1": Symmetric(8), "fc1": Ternary()})
+    assert schemes_of(quantize(model)) == {"conv1": Symmetric(8), "fc1": Ternary()}
+
+
+def test_a_shared_layer_is_prepared_once():
+    shared = nn.Linear(4, 4)
+    model = fake_quantize(nn.Sequential(shared, nn.ReLU(), shared), Symmetric(8))
+    frozen = quantize(model)
+    assert frozen[0] is frozen[2]
+
+
+def test_a_layer_that_trains_through_a_scheme_is_not_prepared_twice():
+    with pytest.raises(CompressionError, match=r"'conv1' is parametrized already, by FakeQuantize.*Binary"):
+        fake_quantize(fake_quantize(network(), Binary()), Ternary())
+    normed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2)))
+    with pytest.raises(CompressionError, match="'0' is parametrized already, by something else"):
+        fake_quantize(normed, Ternary())
+
+
+def test_a_learned_step_is_refused_where_there_is_none():
+    with pytest.raises(CompressionError, match="only Symmetric has one"):
+        fake_quantize(network(), Ternary(), learned_step=True)

@@ -1,0 +1,365 @@
+"""Whatever is done to a file, loading gives a CompressionError or a valid model, in bounded memory and time.
+
+    PYTHONPATH=tests python tests/storage/test_fuzz.py 100000 1
+
+The numbers say how many files and which seed; the figures are printed as JSON.
+
+Half of the files get their checksum set right again, so that the change reaches the parser. The same seed
+gives the same files on every machine.
+"""
+
+import copy
+import json
+import random
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from samples import HELPERS, Kinds, images, network, put_together, quantized, stranger, take_apart, thinned
+
+from compresslab import models
+from compresslab.errors import CompressionError
+from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
+from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary
+from compresslab.quantization.uniform import Asymmetric, Symmetric
+from compresslab.storage.container import MAX_BYTES, contents, encode, load
+from compresslab.storage.header import Header
+from compresslab.storage.streams import CODERS
+
+SECONDS = 10  # of processor time; the usual file takes a millisecond
+LARGEST = 1 << 20  # payloads are made to fit their header up to this size
+
+
+def seeds():
+    """Good files, each with what it takes to load it."""
+    schemes = [
+        *(Symmetric(4, PerChannel()), Symmetric(8, PerTensor()), Asymmetric(3, PerGroup(7))),
+        *(Binary(PerTensor()), Ternary(PerChannel()), PowerOfTwo(5, PerGroup(4)), KMeans(2, PerChannel())),
+    ]
+    models = [(network(name), None) for name in ("article", "residual")]
+    models += [(quantized(network("lenet5"), scheme), None) for scheme in schemes]
+    models += [(quantized(network("residual"), KMeans(3)), None)]
+    models += [(Kinds(), Kinds), (quantized(stranger(), Binary(PerChannel())), stranger)]
+    models += [(thinned(network("article"), share), None) for share in (0.5, 0.9, 0.99)]
+    models += [(quantized(thinned(network("lenet_300_100"), 0.8), KMeans(3, keep_zero=True)), None)]
+    models += [(stranger(width=1), stranger), (quantized(stranger(width=1), Symmetric(4)), stranger)]  # cut
+    written = [(encode(model, plain=plain)[0], into) for model, into in models for plain in (True, False)]
+    return [*written, *((encode(model, coders=[coder])[0], None) for coder in CODERS for model in few())]
+
+
+def few():
+    """Sparse networks for every coder by itself."""
+    thin = thinned(network("article", seed=3), 0.9)
+    return [thin, quantized(copy.deepcopy(thin), Symmetric(4)), quantized(network("lenet5"), Ternary())]
+
+
+# ---- What is done to a file -----------------------------------------------------------------------------
+
+
+def flip(choose, data, others):
+    for _ in range(choose.choice((1, 1, 2, 8))):
+        data[choose.randrange(len(data))] ^= 1 << choose.randrange(8)
+
+
+def overwrite(choose, data, others):
+    at = choose.randrange(len(data))
+    data[at : at + 1] = choose.choice((b"\0", b"\xff", b"\x7f", b"\x80", b"[", b'"', b"9", b"-", b"\n"))
+
+
+def overwrite_word(choose, data, others):
+    at = choose.randrange(len(data))
+    word = choose.choice((0, 1, 0x7F800000, 0xFF800000, 0x7FC00000, 0x7F7FFFFF, 2**31, 2**32 - 1))
+    data[at : at + 4] = struct.pack("<I", word)
+
+
+def truncate(choose, data, others):
+    del data[choose.randrange(len(data)) :]
+
+
+def insert(choose, data, others):
+    at = choose.randrange(len(data) + 1)
+    data[at:at] = choose.randbytes(choose.choice((1, 2, 4, 100, 5000)))
+
+
+def delete(choose, data, others):
+    at = choose.randrange(len(data))
+    del data[at : at + choose.choice((1, 2, 4, 100))]
+
+
+def repeat(choose, data, others):
+    at = choose.randrange(len(data))
+    data[at:at] = data[at : at + choose.choice((1, 4, 64, 1000))]
+
+
+def splice(choose, data, others):
+    other = choose.choice(others)
+    data[choose.randrange(len(data)) :] = other[choose.randrange(len(other)) :]
+
+
+ON_BYTES = (flip, flip, overwrite, overwrite_word, truncate, insert, delete, repeat, splice)
+
+# Values that no header should hold where they land; "@...@" is replaced by raw text after dumping.
+ODD = [
+    *(None, True, False, 0, 1, -1, 2, 7, 255, 256, 2**31 - 1, 2**31, 2**32, 2**48, 2**63, 2**64, 10**30),
+    *(
+        0.5,
+        -0.0,
+        1e300,
+        1e-320,
+        "",
+        "packed",
+        "f32",
+        "bool",
+        "f64",
+        "conv1.weight",
+        "../../x",
+        "\0",
+        "é\ud800",
+    ),
+    *(
+        "x" * 600,
+        [],
+        {},
+        [[]],
+        [0],
+        [1, 2, 3],
+        [0, 2**40],
+        {"name": "Binary"},
+        {"name": "PerGroup", "size": 1},
+    ),
+    {"name": "Symmetric", "granularity": {"name": "PerGroup", "size": 10**400}, "bits": 2},
+    {"name": "Percentile", "value": -5},
+    *("@NaN@", "@Infinity@", "@1e999@", "@-1e999@", "@" + "9" * 4000 + "@", "@" + "9" * 5000 + "@"),
+    *("@" + "[" * 50 + "]" * 50 + "@", "@" + "[" * 5000 + "@", '@{"a":1,"a":2}@', "@1,1@", "@'@"),
+]
+
+
+def places(value, found):
+    """List every (container, key) of nested lists and dicts."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, child in items:
+        found.append((value, key))
+        if isinstance(child, dict | list):
+            places(child, found)
+    return found
+
+
+def change_value(choose, holder, key):
+    holder[key] = copy.deepcopy(choose.choice(ODD))  # a later change must not reach the list of odd values
+
+
+def change_number(choose, holder, key):
+    if type(holder[key]) in (int, float):
+        holder[key] = choose.choice((-1, 1)) * holder[key] * choose.choice((1, 2, 10**9)) + choose.choice(
+            (-1, 0, 1)
+        )
+    else:
+        change_value(choose, holder, key)
+
+
+def remove(choose, holder, key):
+    del holder[key]
+
+
+def double(choose, holder, key):
+    if isinstance(holder, list):
+        holder.insert(choose.randrange(len(holder) + 1), copy.deepcopy(holder[key]))
+    else:
+        holder[choose.choice(["", "name", "bits", str(key) + "2"])] = copy.deepcopy(holder[key])
+
+
+def exchange(choose, holder, key):
+    other = choose.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
+    holder[key], holder[other] = holder[other], holder[key]
+
+
+ON_VALUES = (change_value, change_value, change_number, change_number, remove, double, exchange)
+
+
+def change_header(choose, data):
+    """Change one to three places of the header; half the time make the payload fit what it now announces."""
+    header, payload = take_apart(data)
+    for _ in range(choose.choice((1, 1, 1, 2, 3))):
+        if found := places(header, []):
+            choose.choice(ON_VALUES)(choose, *choose.choice(found))
+    text = json.dumps(header, separators=(",", ":"))
+    for odd in ODD:
+        if isinstance(odd, str) and odd.startswith("@"):
+            text = text.replace(json.dumps(odd), odd[1:-1])
+    return put_together(text, fitted(choose, text, payload) if choose.random() < 0.5 else payload)
+
+
+def fitted(choose, text, payload):
+    try:
+        size = sum(entry.bytes_in_file for entry in Header.from_bytes(text.encode()).entries)
+    except CompressionError:
+        return payload
+    if size > LARGEST:
+        return payload
+    return (payload + bytes(choose.choice((0, 1, 127))) * size)[:size].ljust(size, b"\0")
+
+
+def mutants(count, seed):
+    """Yield changed files with what it takes to load them: every other one with a right checksum."""
+    choose, good = random.Random(seed), seeds()
+    others = [data for data, _ in good]
+    for number in range(count):
+        data, into = choose.choice(good)
+        if number % 2 and choose.random() < 0.6:
+            yield change_header(choose, data), into
+            continue
+        changed = bytearray(data)
+        choose.choice(ON_BYTES)(choose, changed, others)
+        if number % 2 and len(changed) >= 14:
+            changed[10:14] = struct.pack("<I", zlib.crc32(changed[:10] + changed[14:]))
+        yield bytes(changed), into
+
+
+# ---- What must hold ---------------------------------------------------------------------------------------
+
+
+def outcome(path, into):
+    """Load a file as a stranger would send it: 'refused', or 'loaded' if the model is a valid one."""
+    module = into() if into else None
+    try:
+        model = load(path, into=module)
+    except CompressionError:
+        return "refused"
+    encode(model, plain=True)  # a valid model can be saved again, which checks every code and level
+    if not isinstance(model, Kinds):
+        model(images().to(next(model.parameters()).dtype))
+    return "loaded"
+
+
+def peak():
+    """Peak of resident and of address space so far, in bytes."""
+    fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return [1024 * int(fields[name].split()[0]) for name in ("VmHWM", "VmPeak")]
+
+
+def run(count, seed):
+    """Load that many mutants and report what happened."""
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGPROF, lambda *_: pytest.fail(f"a file took more than {SECONDS} s"))
+    counts, slowest = Counter(), 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file.clab"
+        for data, into in seeds():
+            path.write_bytes(data)
+            assert outcome(path, into) == "loaded"
+        before = peak()
+        for data, into in mutants(count, seed):
+            path.write_bytes(data)
+            start = time.process_time()
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)
+            counts[outcome(path, into)] += 1
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            slowest = max(slowest, time.process_time() - start)
+    resident, address = (now - then for now, then in zip(peak(), before, strict=True))
+    return {**counts, "slowest_s": round(slowest, 3), "resident": resident, "address_space": address}
+
+
+def in_a_fresh_process(*arguments):
+    done = subprocess.run(
+        [sys.executable, __file__, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=HELPERS,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="peak memory is read from /proc"
+)
+
+
+def check(figures, count):
+    assert figures["refused"] + figures["loaded"] == count
+    assert (
+        figures["loaded"] > count / 50
+    )  # changed weights make other valid models: the test reaches that far
+    assert figures["refused"] > count / 2
+    assert figures["slowest_s"] < SECONDS
+    assert max(figures["resident"], figures["address_space"]) <= MAX_BYTES
+
+
+@needs_proc
+def test_two_thousand_changed_files():
+    check(in_a_fresh_process(2000, 0), 2000)
+
+
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_hundred_thousand_changed_files():
+    check(in_a_fresh_process(100_000, 1), 100_000)
+
+
+def write_hog(path, seed):
+    """Write a file that decodes to 100 MB: a network as wide as allowed, with a scale for every weight."""
+    header, _ = take_apart(seed)
+    header["builder"][1].update(fc1=4096, fc2=4096)
+    shapes, size = {"fc1": (4096, 784), "fc2": (4096, 4096), "fc3": (3, 4096)}, 0
+    for tensor in header["tensors"]:
+        layer, leaf = tensor[0].split(".")
+        rows, columns = shapes[layer]
+        tensor[1] = [rows, columns] if leaf == "weight" else [rows]
+        size += (2 * rows * columns + 7) // 8 + 4 * rows * columns if leaf == "weight" else 4 * rows
+    path.write_bytes(
+        put_together(header, bytes(size))
+    )  # codes of zero bits are the lowest, the scales are 0.0
+
+
+def load_measured(small, large, limit):
+    """Say by how much the peak grew when a large file was loaded after a small one."""
+    torch.set_num_threads(1)
+    load(small)
+    before = peak()
+    load(large, max_bytes=limit)
+    return [now - then for now, then in zip(peak(), before, strict=True)]
+
+
+@needs_proc
+def test_a_file_that_uses_its_limit_up_stays_within_it(tmp_path):
+    seed, _ = encode(quantized(network("lenet_300_100"), Symmetric(2, PerGroup(1))), plain=True)
+    (tmp_path / "small.clab").write_bytes(seed)
+    write_hog(tmp_path / "large.clab", seed)
+    needed = 5 * (784 * 4096 + 4096 * 4096 + 3 * 4096)  # a byte for each code, four for each scale
+    limit = needed + 5_000_000  # what is packed of the largest layer, and the small rest
+    growth = in_a_fresh_process("limit", tmp_path / "small.clab", tmp_path / "large.clab", limit)
+    assert needed * 0.95 < growth[0] <= limit
+    assert growth[1] <= limit
+
+
+@needs_proc
+@pytest.mark.parametrize("coder", ["huffman", "range", "context"])
+@pytest.mark.parametrize("share", [0.2, 0.95])
+def test_what_is_coded_is_read_within_the_limit_too(coder, share, tmp_path):
+    """The limit that lets a file pass covers what its planes take while they are read."""
+    wide = thinned(models.build("lenet_300_100", {"fc1": 1500, "fc2": 1500}), share)
+    for path, model in (("small", network("lenet_300_100")), ("large", wide)):
+        data, _ = encode(quantized(model, Symmetric(4)), coders=[coder])
+        (tmp_path / path).write_bytes(data)
+    entries = contents(data)
+    needed = sum(entry.bytes_in_memory for entry in entries) + max(entry.bytes_to_read for entry in entries)
+    limit = needed + 1_000_000  # the header, and the working space that load() leaves aside
+    growth = in_a_fresh_process("limit", tmp_path / "small", tmp_path / "large", limit)
+    assert growth[0] <= limit
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "limit":
+        print(json.dumps(load_measured(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))))
+    else:
+        print(json.dumps(run(int(sys.argv[1]), int(sys.argv[2]))))

@@ -1,0 +1,190 @@
+"""Saving is all or nothing: what cannot be saved writes nothing, what is interrupted leaves the old file."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from samples import HELPERS, network, quantized, same
+from torch import nn
+
+from compresslab.errors import CompressionError, FormatError
+from compresslab.quantization.layers import quantized_like
+from compresslab.quantization.schemes import Ternary
+from compresslab.quantization.uniform import Symmetric
+from compresslab.storage import container
+from compresslab.storage.container import decode, encode, load, save
+
+
+class Extra(nn.Linear):
+    def get_extra_state(self):
+        return {"a": 1}
+
+    def set_extra_state(self, state):
+        raise AssertionError("loading must not run this")
+
+
+def unsavable():
+    tied = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    tied[1].weight = tied[0].weight
+    shared = nn.Linear(3, 3)
+    twice = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    twice[0] = twice[1] = quantized_like(shared, Symmetric(4).quantize(shared.weight))
+    complex_one = nn.Sequential(nn.Linear(3, 3))
+    complex_one.register_buffer("wave", torch.zeros(3, dtype=torch.complex64))
+    sparse = nn.Sequential(nn.Linear(3, 3))
+    sparse.register_buffer("holes", torch.zeros(3, 3).to_sparse())
+    high = quantized(nn.Sequential(nn.Linear(3, 3)), Ternary())
+    high[0].codes[1, 1] = 3
+    infinite = quantized(nn.Sequential(nn.Linear(3, 3)), Symmetric(4))
+    infinite[0].scale[0] = math.inf
+    overflowing = quantized(nn.Sequential(nn.Linear(3, 3)), Symmetric(4))
+    overflowing[0].scale[0] = 3e38  # finite, but 7 times it is not
+    mixed = network()
+    mixed.conv1.double()
+    uneven = quantized(network(), Symmetric(4))  # codes decode to float32, which no bias in float64 can join
+    for layer in (uneven.conv1, uneven.conv2, uneven.fc1, uneven.fc2):
+        layer.bias.data = layer.bias.data.double()
+    with torch.device("meta"):
+        nowhere = nn.Linear(3, 3)
+    return {
+        "0.weight and 1.weight are one tensor": tied,
+        "0.bias and 1.bias are one tensor": twice,
+        r"wave .*complex64": complex_one,
+        r"holes .*sparse": sparse,
+        "conv1.weight is torch.float64 in the file, torch.float32": mixed,
+        "conv1.bias is torch.float64 in the file, torch.float32": uneven,
+        "_extra_state is a dict": nn.Sequential(Extra(3, 3)),
+        "has no shape yet": nn.Sequential(nn.LazyLinear(3)),
+        "weight cannot be saved.*meta": nowhere,
+        "single quantized layer": quantized_like(shared, Symmetric(4).quantize(shared.weight)),
+        "codes run from 0 to 3": high,
+        "not all finite": infinite,
+        "overflowed": overflowing,
+    }
+
+
+@pytest.mark.parametrize("message", unsavable())
+def test_what_no_file_can_hold_is_refused_before_writing(message, tmp_path):
+    with pytest.raises(CompressionError, match=message):
+        save(unsavable()[message], tmp_path / "model.clab")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_of_the_book_that_was_changed_is_a_stranger():
+    model = network()
+    model.relu1 = nn.GELU()
+    with pytest.raises(FormatError, match="into=module"):
+        decode(encode(model)[0])
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()], ids=["OSError", "interrupt"])
+def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(step, error, tmp_path, monkeypatch):
+    path = tmp_path / "model.clab"
+    save(network(seed=0), path)
+
+    def fail(*args):
+        raise error
+
+    if step == "write":
+        real = open
+        monkeypatch.setattr(container, "open", lambda *args: HalfWritten(real(*args), fail), raising=False)
+    else:
+        monkeypatch.setattr(os, step, fail)
+    with pytest.raises(type(error)):
+        save(network(seed=1), path)
+    monkeypatch.undo()
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model.clab"]
+    assert same(load(path), network(seed=0))
+
+
+class HalfWritten:
+    """A file that takes half of what it is given and then does something else."""
+
+    def __init__(self, file, then):
+        self.file, self.then = file, then
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.file.close()
+
+    def write(self, data):
+        self.file.write(data[: len(data) // 2])
+        self.file.flush()
+        self.then()
+
+
+def test_the_bytes_reach_the_disk_before_the_name_does(tmp_path, monkeypatch):
+    order = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, name=name, real=real: (order.append(name), real(*a))[1])
+    save(network(), tmp_path / "model.clab")
+    assert order == ["fsync", "replace", "fsync"]  # the last one is the folder's
+
+
+def test_a_file_has_the_rights_of_any_new_file(tmp_path):
+    (tmp_path / "other").write_bytes(b"")
+    save(network(), tmp_path / "model.clab")
+    assert (tmp_path / "model.clab").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_save_killed_at_any_moment_leaves_a_readable_file(tmp_path):
+    """One helper process imports once; each of its children is killed while it saves, over and over."""
+    done = subprocess.run(
+        [sys.executable, __file__, str(tmp_path)], capture_output=True, text=True, check=False, env=HELPERS
+    )
+    assert done.returncode == 0, done.stderr
+    kills, debris = map(int, done.stdout.split())
+    assert kills == 64
+    assert debris >= 3  # those killed on purpose half-way, before fsync and before replace
+
+
+def kill_saves(folder: Path) -> tuple[int, int]:
+    """Kill children that save: at three chosen steps, else at random moments; check the file each time."""
+    torch.set_num_threads(1)
+    path, choose = folder / "model.clab", np.random.default_rng(0)
+    files = [encode(network("article", seed))[0] for seed in (0, 1)]
+    path.write_bytes(files[0])
+    for kill in range(64):
+        child = os.fork()
+        if not child:
+            save_until_killed(path, kill)
+        if kill > 3:
+            signal.sigtimedwait([], choose.uniform(0, 0.03))
+            os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        assert path.read_bytes() in files
+        load(path)
+    return 64, len(list(folder.glob(".*.tmp")))
+
+
+def save_until_killed(path: Path, kill: int) -> None:
+    def die(*args):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if kill == 0:
+        real = open
+        container.open = lambda *args: HalfWritten(real(*args), die)
+    elif kill == 1:
+        os.fsync = die
+    elif kill == 2:
+        os.replace = die
+    elif kill == 3:
+        container._sync_folder = die
+    while True:
+        for seed in (1, 0):
+            save(network("article", seed), path)
+
+
+if __name__ == "__main__":
+    print(*kill_saves(Path(sys.argv[1])))

@@ -1,0 +1,77 @@
+"""The law of cutting on torchvision's networks, half of each group gone; the groups of Torch-Pruning."""
+
+import warnings
+from collections import Counter
+
+import pytest
+import torch
+import torchvision
+
+from compresslab.errors import CompressionError
+from compresslab.surgery.cutting import cut
+from compresslab.surgery.graph import graph_of
+from tests.ignoring import answers, calibrated, difference, ignoring, rows_gone, some_gone
+
+NAMES = [
+    *("resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2", "vgg11_bn", "googlenet", "densenet121"),
+    *("mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "regnet_y_400mf", "shufflenet_v2_x1_0"),
+    *("squeezenet1_1", "mnasnet1_0", "convnext_tiny", "inception_v3"),
+]
+SIDE = {"inception_v3": 299}  # its side output has a kernel of 5 x 5 behind five halvings
+
+pytestmark = pytest.mark.slow
+
+
+def network(name):
+    torch.manual_seed(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # two of them announce that their initial weights will change
+        model = getattr(torchvision.models, name)(weights=None)
+    side = SIDE.get(name, 64)
+    return model, torch.randn((4, 3, side, side), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_half_of_every_group_is_cut(name):
+    model, images = network(name)
+    model = calibrated(model, images)
+    graph = graph_of(model, images)
+    gone = some_gone(graph, 0.5)
+    small = cut(model, graph, gone, images)
+    expected = answers(ignoring(model, rows_gone(graph, gone)), images)
+    assert not expected.isnan().any()
+    assert difference(answers(small, images), expected) < 1e-5
+    assert difference(answers(model, images), expected) > 1e-3, "nothing was tested"
+    weights = [sum(p.numel() for p in net.parameters()) for net in (small, model)]
+    assert weights[0] < 0.45 * weights[1]
+
+
+@pytest.mark.parametrize("name", ["vit_b_16", "swin_t"])
+def test_what_has_no_rule_is_refused_by_name(name):
+    model = getattr(torchvision.models, name)(weights=None)
+    with pytest.raises(CompressionError, match=r"'(reshape|shifted_window_attention in features[^']*)'"):
+        graph_of(model, torch.zeros(1, 3, 224, 224))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121"])
+def test_the_groups_are_those_of_torch_pruning(name):
+    """The same layers make the neurons of a group, and the same layers read them."""
+    pruning = pytest.importorskip("torch_pruning")
+    model, images = network(name)
+    model.eval()
+    theirs = pruning.DependencyGraph().build_dependency(model, example_inputs=images[:1])
+    names = {module: path for path, module in model.named_modules()}
+    found = Counter()
+    last = model.fc if name == "resnet18" else model.classifier
+    for group in theirs.get_all_groups(ignored_layers=[last], root_module_types=[torch.nn.Conv2d]):
+        makers, readers = set(), set()
+        for dep, _ in group:
+            module = dep.target.module
+            if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+                makes = theirs.is_out_channel_pruning_fn(dep.handler)
+                (makers if makes else readers).add(names[module])
+        found[frozenset(makers), frozenset(readers)] += 1
+    graph = graph_of(model, images)
+    ours = Counter((frozenset(group.layers), frozenset(group.readers)) for group in graph.free)
+    assert ours == found
+    assert max(found.values()) == 1

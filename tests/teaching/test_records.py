@@ -1,0 +1,115 @@
+"""The small files of chapter 18 are what the record says: they load, are that small, and read digits."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+import compresslab as cl
+from compresslab import data
+from compresslab.measuring.costs import stored_weights
+
+FOLDER = Path(__file__).parents[2] / "book" / "records" / "deep_compression"
+RECORD = json.loads(FOLDER.with_suffix(".json").read_text(encoding="utf-8"))
+RUNS = {
+    f"{name}_{network}_{run['seed']}": run
+    for name, networks in RECORD.items()
+    for network, found in networks.items()
+    for run in found["seeds"]
+}
+# The first digit of each answer is at least 0.0006 ahead of the second in all twelve files (0.003 on MNIST).
+# Sums in float32 move by 0.00001, so the counts below are exact on every chip.
+
+needs_mnist = pytest.mark.skipif(
+    "COMPRESSLAB_DATA" not in os.environ, reason="wants the whole MNIST under COMPRESSLAB_DATA"
+)
+
+
+def test_each_file_has_its_run_and_each_run_its_file():
+    assert {path.stem for path in FOLDER.iterdir()} == set(RUNS)
+    assert len(RUNS) == 12
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_file_loads_and_is_as_small_as_recorded(name):
+    path = FOLDER / f"{name}.clab"
+    run = RUNS[name]
+    assert path.stat().st_size == run["file"]["clustered"] == sum(run["parts"]["clustered"].values())
+    model = cl.load(path)
+    assert len(cl.storage.container.encode(model)[0]) == path.stat().st_size
+    weights = list(stored_weights(model))
+    assert sum(int(weight.count_nonzero()) for weight in weights) < 0.2 * sum(w.numel() for w in weights)
+
+
+@pytest.mark.parametrize("name", [name for name in RUNS if name.startswith("digits")])
+def test_a_file_reads_the_digits_as_recorded(name):
+    right = cl.evaluate(cl.load(FOLDER / f"{name}.clab"), data.digits()).correct
+    assert right == RUNS[name]["test"]["clustered"]
+
+
+@needs_mnist
+@pytest.mark.parametrize("name", [name for name in RUNS if name.startswith("mnist")])
+def test_a_file_reads_the_whole_mnist_as_recorded(name):
+    right = cl.evaluate(cl.load(FOLDER / f"{name}.clab"), data.mnist()).correct
+    assert right == RUNS[name]["test"]["clustered"]
+
+
+@pytest.mark.parametrize(
+    ("network", "most_bytes", "most_errors"), [("lenet_300_100", 20_000, 164), ("lenet5", 30_000, 80)]
+)
+def test_the_whole_mnist_is_read_from_the_bytes_that_were_asked(network, most_bytes, most_errors):
+    runs = RECORD["mnist"][network]["seeds"]
+    assert len(runs) == 3
+    assert max(run["file"]["clustered"] for run in runs) <= most_bytes
+    assert sorted(10_000 - run["test"]["clustered"] for run in runs)[1] <= most_errors
+
+
+@pytest.mark.parametrize(("network", "smaller"), [("lenet_300_100", 40), ("article", 75)])
+def test_the_digits_files_are_as_many_times_smaller_as_asked(network, smaller):
+    runs = RECORD["digits"][network]["seeds"]
+    assert len(runs) == 3
+    assert min(run["file"]["floats"] / run["file"]["clustered"] for run in runs) >= smaller
+    assert sum(run["test"]["floats"] - run["test"]["clustered"] for run in runs) / 3000 <= 0.01
+
+
+RECORDS = FOLDER.parent
+CRITERIA = json.loads((RECORDS / "neuron_criteria.json").read_text(encoding="utf-8"))
+SLIMMING = json.loads((RECORDS / "slimming.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(("share", "points"), [("0.5", 1), ("0.75", 3)])
+def test_the_articles_network_cut_by_taylor_reads_nearly_as_well_as_before(share, points):
+    """Points of 1,000 test digits that are lost on average, three epochs after the cut."""
+    rows = CRITERIA["networks"]["article"]["shares"][share]["rows"]
+    lost = [
+        before["before"]["test"] - after["after"]["test"]
+        for before, after in zip(rows["whole"], rows["taylor"], strict=True)
+    ]
+    assert len(lost) == 5
+    assert CRITERIA["epochs"]["further"] == 3
+    assert sum(lost) / len(lost) <= 10 * points
+
+
+@pytest.mark.parametrize("name", CRITERIA["networks"])
+def test_each_criterion_has_five_seeds_before_and_after_training(name):
+    for found in CRITERIA["networks"][name]["shares"].values():
+        assert {"whole", "from scratch", "taylor in rounds", "random"} < set(found["rows"])
+        for row, runs in found["rows"].items():
+            assert len(runs) == 5, row
+            assert all(0 < run["after"]["test"] <= CRITERIA["test"] for run in runs)
+
+
+def test_half_the_channels_go_after_slimming_before_any_further_training():
+    runs = SLIMMING["SGD, step"]["seeds"]
+    assert [run["seed"] for run in runs] == [0, 1, 2]
+    assert all(run["strength"] == SLIMMING["SGD, step"]["chosen"] for run in runs)
+    assert all(run["neurons"][2] <= run["neurons"][0] // 2 for run in runs)
+    assert sum(run["test"][0] - run["test"][2] for run in runs) / 3 <= 10
+
+
+@pytest.mark.parametrize("way", ["SGD, step", "SGD, loss", "Adam, loss", "Adam, step"])
+def test_dead_channels_go_without_a_changed_answer(way):
+    for run in SLIMMING[way]["tried"] + SLIMMING[way]["seeds"]:
+        assert run["validation"][0] == run["validation"][1]
+        assert run["test"][0] == run["test"][1]
