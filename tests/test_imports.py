@@ -25,7 +25,8 @@ LINES = [
     "training pruning neurons compress activations distillation "
     "tables scanning costs measuring comparing searching export",
 ]
-EDGES = "data svg staircases drawing heat_maps graph_drawing plots widgets checkpoints exercises"
+EDGES = "data svg staircases drawing heat_maps graph_drawing plots widgets checkpoints exercises "
+EDGES += "teaching.records teaching.setting"
 LINE_OF = {name: number for number, line in enumerate([*LINES, EDGES]) for name in line.split()}
 
 
