@@ -11,10 +11,11 @@ import torch
 from compresslab import checkpoints, data, models
 from compresslab.errors import CompressionError, FormatError
 from compresslab.storage.container import encode, load
+from compresslab.teaching import records
 from compresslab.training import evaluate
 
 ROOT = Path(__file__).resolve().parent.parent
-RECORD = json.loads((ROOT / "book" / "records" / "checkpoints.json").read_text(encoding="utf-8"))
+RECORD = records.load("checkpoints")
 PROMISED = {"article": 0.975, "lenet_300_100": 0.97, "lenet5": 0.975, "residual": 0.98}
 
 

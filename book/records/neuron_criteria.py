@@ -14,7 +14,6 @@ import copy
 import json
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,8 +25,9 @@ from compresslab.evaluation import read_out
 from compresslab.norms import remeasure_norms
 from compresslab.penalties import GroupLasso, Proximal, Slimming
 from compresslab.pruning import hold_zeros, of_the_rest
+from compresslab.teaching import records
 
-RECORD = Path(__file__).with_suffix(".json")
+RECORD = records.FOLDER / "neuron_criteria.json"
 START = {"article": 8, "residual": 5}  # epochs before the cut
 FURTHER = 3  # epochs after it
 SEEDS = (0, 1, 2, 3, 4)

@@ -12,7 +12,6 @@ The test split is read for the record and chooses nothing.
 
 import json
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,8 +22,9 @@ from compresslab import criteria, data, models
 from compresslab.graph import graph_of
 from compresslab.neurons import drop_dead
 from compresslab.penalties import Slimming, norm_scales
+from compresslab.teaching import records
 
-RECORD = Path(__file__).with_suffix(".json")
+RECORD = records.FOLDER / "slimming.json"
 EPOCHS = 15
 SEEDS = (0, 1, 2)
 CLOSE = (0.1, 0.12, 0.15)
