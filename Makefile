@@ -46,7 +46,7 @@ notebooks: $(STAMP) ## make the notebooks from book/chapters and run them; ONLY=
 prose: $(STAMP) ## the same, but run only notebooks whose code has changed
 	$(BIN)/python book/tools/notebooks.py --prose $(ONLY)
 
-timings: $(STAMP) ## make and run all, and record the times and versions that the book shows
+timings: $(STAMP) ## make and run all, on a quiet machine: every time and version that the book shows
 	$(BIN)/python book/tools/notebooks.py --record
 
 records: $(STAMP) ## repeat the long experiments, an hour or two; the whole MNIST must lie under COMPRESSLAB_DATA

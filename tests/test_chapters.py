@@ -114,6 +114,18 @@ def test_edited_prose_keeps_the_outputs_and_edited_code_does_not(tmp_path):
     assert not notebooks.keep_outputs(changed, old)
 
 
+def test_only_the_clocks_stay_when_a_notebook_runs_again(tmp_path):
+    text = tmp_path / "clock.md"
+    blocks = ["```{code-cell}\n1\n```", "```{code-cell}\n:tags: [clock]\n2\n```", "```{code-cell}\n3\n```"]
+    text.write_text("\n\n".join(["# Clock", *blocks]) + "\n")
+    old, new = notebooks.generate(text), notebooks.generate(text)
+    for ran, shown in ((old, "before"), (new, "now")):
+        for cell in ran.cells[-3:]:
+            cell.outputs = [nbformat.v4.new_output("stream", text=shown)]
+    assert notebooks.keep_outputs(new, old, notebooks.CLOCK)
+    assert [cell.outputs[0].text for cell in new.cells[-3:]] == ["now", "before", "now"]
+
+
 @pytest.mark.parametrize(
     ("names", "found"),
     [

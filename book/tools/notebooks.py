@@ -1,7 +1,8 @@
 """Make the notebooks from the text of the chapters, execute them, and store them in one normal form.
 
 A notebook that ran twice is the same file twice: no timestamps, no versions, one kernel name,
-and widget ids that are counted instead of drawn at random. `--record` also writes what it took.
+widget ids that are counted instead of drawn at random, and the clocks it showed before.
+`--record` reads the clocks anew, and also writes what it took.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from compresslab.teaching import records
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHAPTERS, NOTEBOOKS = ROOT / "book" / "chapters", ROOT / "notebooks"
 SHOWN = ["torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "mlxtend", "jupyter-book", "nbval"]
+CLOCK = "clock"  # tag of cells that show times: these are measured anew by --record, on a quiet machine
 NOISE = {"execution", "collapsed", "scrolled", "ExecuteTime", "vscode", "jp-MarkdownHeadingCollapsed"}
 
 # A reader may have nothing but the notebook. Then its first cell gets the package, or says how to get it.
@@ -118,14 +120,21 @@ def execute(notebook: nbformat.NotebookNode, timeout: int) -> float:
     return time.perf_counter() - start
 
 
-def keep_outputs(notebook: nbformat.NotebookNode, old: nbformat.NotebookNode) -> bool:
-    """Take the outputs over from a notebook that ran with the same code; say whether it is the same."""
+def keep_outputs(notebook: nbformat.NotebookNode, old: nbformat.NotebookNode, tag: str | None = None) -> bool:
+    """Take the outputs over from a notebook that ran with the same code; say whether it is the same.
+
+    Args:
+        notebook: takes the outputs.
+        old: gives them.
+        tag: which cells' outputs are taken over; None for all, with the state of the widgets.
+    """
     new_code, old_code = ([cell for cell in one.cells if cell.cell_type == "code"] for one in (notebook, old))
     if [cell.source for cell in new_code] != [cell.source for cell in old_code]:
         return False
     for new, ran in zip(new_code, old_code, strict=True):
-        new.outputs, new.execution_count = ran.outputs, ran.execution_count
-    if "widgets" in old.metadata:
+        if tag is None or tag in new.metadata.get("tags", []):
+            new.outputs, new.execution_count = ran.outputs, ran.execution_count
+    if tag is None and "widgets" in old.metadata:
         notebook.metadata["widgets"] = old.metadata["widgets"]
     return True
 
@@ -165,13 +174,16 @@ def main() -> None:
     times, failed = {}, False
     for text in texts(options.chapters):
         notebook, path = generate(text), NOTEBOOKS / f"{text.stem}.ipynb"
-        kept = options.prose and path.is_file() and keep_outputs(notebook, nbformat.read(path, as_version=4))
+        old = nbformat.read(path, as_version=4) if path.is_file() else nbformat.v4.new_notebook()
+        kept = options.prose and keep_outputs(notebook, old)
         try:
             times[text.stem] = 0 if kept else execute(notebook, options.timeout)
         except CellExecutionError as error:
             print(f"{text.stem}: {error}", file=sys.stderr)
             failed = True
         else:
+            if not options.record:
+                keep_outputs(notebook, old, CLOCK)
             path.write_text(normalise(notebook), encoding="utf-8")
             print(f"{path.name}: {times[text.stem]:.0f} s, {path.stat().st_size / 1000:.0f} kB", flush=True)
     if failed:
