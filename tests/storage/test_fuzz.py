@@ -32,7 +32,7 @@ from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary
 from compresslab.quantization.uniform import Asymmetric, Symmetric
 from compresslab.storage.container import MAX_BYTES, contents, encode, load
 from compresslab.storage.header import Header
-from compresslab.storage.streams import CODERS
+from compresslab.storage.planes import CODERS
 
 SECONDS = 10  # of processor time; the usual file takes a millisecond
 LARGEST = 1 << 20  # payloads are made to fit their header up to this size
