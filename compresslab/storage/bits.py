@@ -48,7 +48,9 @@ def pack(codes: UInt8[Tensor, "..."] | UInt8[np.ndarray, "..."], bits: int) -> b
     size = packed_size(flat.size, bits)
     packed = io.BytesIO()
     for start in range(0, flat.size, 8 * _CHUNK):
-        packed.write(_pack_chunk(_words(flat[start : start + 8 * _CHUNK]), bits).data)
+        chunk = flat[start : start + 8 * _CHUNK]
+        whole_words = np.pad(chunk, (0, -chunk.size % 8)) if chunk.size % 8 else chunk
+        packed.write(_pack_chunk(whole_words.view(_LANES[-1]), bits).data)
     packed.truncate(size)  # the last word may hold codes that were never there, all of them zero
     return packed.getvalue()
 
@@ -136,11 +138,6 @@ def count_symbols(symbols: UInt8[np.ndarray, "..."], alphabet: int) -> Int[np.nd
     for start in range(0, len(flat), _COUNTED):
         counts += np.bincount(flat[start : start + _COUNTED], minlength=256)
     return counts[:alphabet]
-
-
-def _words(codes: np.ndarray) -> np.ndarray:
-    missing = -codes.size % 8
-    return (np.pad(codes, (0, missing)) if missing else codes).view(_LANES[-1])
 
 
 def _pack_chunk(codes: np.ndarray, bits: int) -> np.ndarray:

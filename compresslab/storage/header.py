@@ -11,11 +11,10 @@ A file is, without gaps:
 
 A tensor is ``[name, shape, layout, ...]``. The layout is a number type (``"f32"``: raw little-endian
 values) or ``"packed"``, followed by the index of its scheme: codes side by side in ``scheme.bits`` bits
-each, counted from the lowest code, then the scheme's parameters as raw values. Or it is ``"coded"``,
-followed by the number type or the index of the scheme, and by how the values are written (``planes``): the
-planes in their order, then raw values or the scheme's parameters. Further layouts are further words in that
-place; a reader that does not know one says so. Types and bounds are declared here; whatever they cannot say
-is checked by hand, down to the last number, before anything else of a file is looked at.
+each, counted from the lowest code, then the scheme's parameters as raw values. Or it is ``"coded"``: planes
+(``planes``), then raw values or parameters. The book's page on the format explains two files byte by byte.
+Types and bounds are declared here; what they cannot say is checked by hand, down to the last number, before
+anything else of a file is looked at.
 """
 
 import json

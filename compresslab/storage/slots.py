@@ -84,14 +84,6 @@ def _check_slot(entry: Entry, slot: Stored, model: nn.Module, resize: bool) -> N
         raise CompressionError(f"{entry.name} is quantized in the file; only layers inside a module can be.")
 
 
-def _resized(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
-    """Return the module, or a copy without memory that has the file's shapes where they differ."""
-    slots = model.state_dict()
-    if all(tuple(slots[name].shape) == shape for name, shape in shapes.items()):
-        return model
-    return _copy_of_other_widths(model, shapes)
-
-
 def _check_precision(entries: Sequence[Entry], slots: Mapping[str, Stored]) -> None:
     """Let a module in floats change its precision as a whole; any other type must be the module's."""
     pairs = [(entry, slots[entry.name]) for entry in entries if entry.scheme is None]
@@ -138,13 +130,15 @@ def _in_place_of(old: Tensor, value: Stored) -> Stored:
     return nn.Parameter(value.to(device), requires_grad=old.requires_grad and value.is_floating_point())
 
 
-def _copy_of_other_widths(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
-    """Return a copy of a module with tensors of these shapes, on the meta device; the module stays as it is.
+def _resized(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
+    """Return the module, or where shapes differ a copy on the meta device that has them.
 
     Raises:
         CompressionError: a layer cannot have such a shape, or the layers no longer fit each other.
     """
-    slots = dict(model.named_parameters()) | dict(model.named_buffers())
+    slots = model.state_dict()
+    if all(tuple(slots[name].shape) == shape for name, shape in shapes.items()):
+        return model
     for name, shape in shapes.items():
         _check_layer(model, name, tuple(slots[name].shape), shape)
     twin = _on_meta(model, shapes)

@@ -3,7 +3,6 @@
 import math
 import struct
 
-import numpy as np
 import pytest
 import torch
 from samples import (
@@ -102,33 +101,7 @@ def test_paths_may_be_text_and_links_are_followed(tmp_path):
     assert same(load(str(tmp_path / "file.clab")), network(seed=1))
 
 
-# ---- The file is what its documentation says -----------------------------------------------------------
-
-
-def test_a_stranger_can_read_a_file_from_its_description():
-    model = quantized(network("lenet_300_100"), Symmetric(3, PerChannel()))
-    header, payload = take_apart(encode(model, plain=True)[0])
-    assert header["builder"] == ["lenet_300_100", SMALL["lenet_300_100"]]
-    position = 0
-    for name, shape, layout, *scheme in header["tensors"]:
-        count = math.prod(shape)
-        if layout == "packed":
-            description = header["schemes"][scheme[0]]
-            assert (description["name"], description["bits"]) == ("Symmetric", 3)
-            size = (3 * count + 7) // 8
-            number = int.from_bytes(payload[position : position + size], "little")
-            codes = np.array([(number >> 3 * i & 7) - 3 for i in range(count)]).reshape(shape)
-            position += size
-            scales = np.frombuffer(payload, "<f4", shape[0], position)
-            position += 4 * shape[0]
-            weight = codes.astype(np.float32) * scales[:, None]
-            assert np.array_equal(weight, model.get_submodule(name.removesuffix(".weight")).weight.numpy())
-        else:
-            assert layout == "f32"
-            values = np.frombuffer(payload, "<f4", count, position).reshape(shape)
-            assert np.array_equal(values, model.state_dict()[name].numpy())
-            position += 4 * count
-    assert position == len(payload)
+# ---- The bytes, counted by part -----------------------------------------------------------
 
 
 def test_the_parts_add_up_to_the_file(tmp_path):

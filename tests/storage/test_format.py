@@ -1,4 +1,4 @@
-"""The book's page on the file format is true: its bytes, its words, its fields and its limits are the code's."""
+"""The book's page on the file format is true: its bytes, words, fields and limits are those of the code."""
 
 import json
 import re
@@ -111,8 +111,7 @@ def test_the_page_names_every_field_and_no_other():
 
 
 def test_the_page_names_every_word_and_no_other():
-    assert words("Fields of the header", "layout")[:10] == list(header.DTYPES)
-    assert set(words("Fields of the header", "layout")) == {*header.DTYPES, "packed", "coded", "u8"}
+    assert words("Fields of the header", "layout") == [*header.DTYPES, "packed", "coded"]
     assert words("Ways", "way") == list(planes.WAYS)
     assert words("Coders", "coder") == list(planes.CODERS)
 
