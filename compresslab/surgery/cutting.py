@@ -15,15 +15,14 @@ from torch import Tensor, nn
 from compresslab.errors import CompressionError
 from compresslab.surgery.following import rule_of
 from compresslab.surgery.graph import Graph, graph_of
-from compresslab.surgery.joins import pieces
-from compresslab.surgery.moves import reshape
+from compresslab.surgery.moves import parting, reshaping
 from compresslab.surgery.norm_rules import group_norm, layer_norm
 from compresslab.surgery.rules import convolution
 from compresslab.surgery.units import Channels, marked
 from compresslab.surgery.walk import Walk, setting, title
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_RESIZED = (convolution, layer_norm, reshape, pieces)  # may be given sizes, which the shapes show
+_RESIZED = (convolution, layer_norm, reshaping, parting)  # may be given sizes, which the shapes show
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 

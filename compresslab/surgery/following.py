@@ -18,7 +18,7 @@ from compresslab.surgery.walk import DEPENDS, OUTPUT, Walk, check_calls, is_tens
 
 RULES: Mapping[Any, Rule] = {**LAYER_RULES, **MOVE_RULES}
 _KINDS = tuple(key for key in RULES if isinstance(key, type) and issubclass(key, nn.Module))
-_SIZES_WELCOME = ("view", "reshape", "flatten", "split", "getitem")
+_SIZES_WELCOME = ("view", "reshape", "flatten", "unflatten", "split", "expand", "getitem")
 _NO_COUNTS = ("dim", "ndimension", "is_floating_point", "is_complex", "get_device")  # the same after any cut
 
 

@@ -125,6 +125,41 @@ BETWEEN = {
 }
 
 
+class Moved(nn.Module):
+    """A function that only moves values."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = (function,)
+
+    def forward(self, x):
+        return self.function[0](x)
+
+
+MOVES = {
+    "movedim": lambda x: x.movedim(1, -1).movedim(-1, 1),
+    "swapdims": lambda x: torch.swapdims(x, 1, 3).swapdims(3, 1),
+    "unflatten": lambda x: x.flatten(1).unflatten(1, (-1, 4, 4)),
+    "rows": lambda x: x.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2),
+    "columns": lambda x: x.view(x.size(0), -1, 2, 4, 4).transpose(1, 2).flatten(1, 2),
+    "expand": lambda x: x.amax((2, 3), True).expand(-1, x.size(1), 4, 4),
+    "narrow": lambda x: torch.cat([x.narrow(2, 0, 2), x.narrow(2, 2, 2)], 2),
+    "select": lambda x: torch.stack([x.select(3, place) for place in (0, 3, 1, 2)], 3),
+    "unbind": lambda x: torch.stack(x.unbind(2), 2),
+    "flip": lambda x: x.flip(1).flip((1, 2)).flip(1),
+    "roll": lambda x: x.roll((1, 2), (2, 3)),
+    "places": lambda x: x[:, :, [3, 1, 0, 2]],
+    "parts": lambda x: torch.cat(x.split([x.size(1) // 2, x.size(1) // 2], 1)[::-1], 1),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_the_law_of_operations_that_only_move_values(name):
+    images = small_images()
+    _, small = law(calibrated(between(Moved(MOVES[name]), nn.ReLU()), images), images)
+    assert small[0].out_channels == 4
+
+
 @pytest.mark.parametrize("name", BETWEEN)
 def test_the_law_between_layers_of_every_kind(name):
     images = small_images()

@@ -137,6 +137,12 @@ HELD = {
     "padded": (lambda net, x, y: functional.pad(x, (0, 0, 0, 0, 0, 2)).flatten(1), 96, "pads them"),
     "bias": (lambda net, x, y: (x * net.conv.bias.sum()).flatten(1), 64, "read by sum"),
     "rows": (lambda net, x, y: (x / net.conv.weight.shape[0]).flatten(1), 64, "read by getattr"),
+    "narrow": (lambda net, x, y: x.narrow(1, 0, 2).flatten(1), 32, "by place"),
+    "select": (lambda net, x, y: x.select(1, 3).flatten(1), 16, "by place"),
+    "roll": (lambda net, x, y: x.roll(1, 1).flatten(1), 64, "by place"),
+    "half": (lambda net, x, y: x[:, : x.size(1) // 2].flatten(1), 32, "by place"),
+    "stripes": (lambda net, x, y: x[:, 1::2].flatten(1), 32, "by place"),
+    "spread": (lambda net, x, y: x.mean(1, True).expand(-1, 4, 4, 4).flatten(1), 64, "all together"),
     "outer": (lambda net, x, y: (x[:, :1] * y).flatten(1), 64, "by place"),
 }
 
