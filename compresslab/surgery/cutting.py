@@ -13,16 +13,12 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
-from compresslab.surgery.following import rule_of
 from compresslab.surgery.graph import Graph, graph_of
-from compresslab.surgery.moves import parting, reshaping
-from compresslab.surgery.norm_rules import group_norm, layer_norm
-from compresslab.surgery.rules import convolution
+from compresslab.surgery.rules import group_norm
 from compresslab.surgery.units import Channels, marked
 from compresslab.surgery.walk import Walk, setting, title
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_RESIZED = (convolution, layer_norm, reshaping, parting)  # may be given sizes, which the shapes show
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
@@ -163,14 +159,15 @@ def _same_numbers(before: Walk, left: Any, after: Walk, right: Any) -> bool:
     """Compare the numbers that the code gives to two operations; some follow a layer's new sizes."""
     if "constant" in left.meta:  # a tensor that the code makes, of the numbers in a buffer for example
         return torch.equal(left.meta["constant"], right.meta["constant"])
-    rule = rule_of(before, left)
+    rule = before.rules.get(left)
     if rule is group_norm:
         groups, others = (setting(w, n, "num_groups", 1, 1) for w, n in ((before, left), (after, right)))
         width, left_over = before.shape(left)[1], after.shape(right)[1]
         return groups == others == 1 or (groups > 1 and width * others == left_over * groups)
-    if rule in _RESIZED:
-        return True
-    return repr((left.args, left.kwargs)) == repr((right.args, right.kwargs))  # a node shows as its name
+    shown = rule is not None and rule.shown
+    return shown or repr((left.args, left.kwargs)) == repr(
+        (right.args, right.kwargs)
+    )  # a node shows as its name
 
 
 def _alike(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import operator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
-from compresslab.surgery.rules import Rule
 from compresslab.surgery.units import Channels, Row
-from compresslab.surgery.walk import DEPENDS, Walk, given, refusal, title
+from compresslab.surgery.walk import DEPENDS, Rule, Walk, given, refusal, setting, title
 
 _FAILURES = (RuntimeError, TypeError, ValueError, IndexError)  # torch's, where sizes do not fit
 
@@ -116,7 +115,7 @@ def _core(marks: Tensor, whole: int = -1) -> Tensor:
     return marks
 
 
-def moving(walk: Walk, node: fx.Node) -> Any:
+def _moved(walk: Walk, node: fx.Node) -> Any:
     """Follow channels to their new places; hold them where the code names some by place."""
     state, parts = observed(walk, node)
     if state is None:
@@ -125,11 +124,10 @@ def moving(walk: Walk, node: fx.Node) -> Any:
     return state
 
 
-def parting(walk: Walk, node: fx.Node) -> Any:
-    """Cut channels into parts, by rows that are tied or at places that hold them."""
-    return moving(walk, node)
+moving, sizing = Rule(_moved), Rule(_moved, shown=True)
 
 
+@partial(Rule, shown=True)
 def reshaping(walk: Walk, node: fx.Node) -> Channels | None:
     """Follow channels into another shape; the axis that has them must not be a number in the code."""
     state, parts = observed(walk, node)
@@ -143,6 +141,7 @@ def reshaping(walk: Walk, node: fx.Node) -> Channels | None:
     return state
 
 
+@Rule
 def squeezing(walk: Walk, node: fx.Node) -> Channels | None:
     """Drop axes of size 1; a single channel that would be dropped is held."""
     x, count = walk.channels(node.args[0]), len(walk.shape(node.args[0]))
@@ -151,6 +150,7 @@ def squeezing(walk: Walk, node: fx.Node) -> Channels | None:
     return moving(walk, node)
 
 
+@Rule
 def reduction(walk: Walk, node: fx.Node) -> Channels | None:
     """Pass channels on where other axes are reduced; hold them where they are averaged themselves."""
     x, count = walk.channels(node.args[0]), len(walk.shape(node.args[0]))
@@ -170,6 +170,7 @@ def _dims(node: fx.Node, count: int) -> set[int]:
     return {dim % count for dim in (asked if isinstance(asked, tuple | list) else (asked,))}
 
 
+@partial(Rule, answers=True)
 def item(walk: Walk, node: fx.Node) -> Any:
     """Take one of several values, or a part of a tensor."""
     source, index = node.args
@@ -181,92 +182,63 @@ def item(walk: Walk, node: fx.Node) -> Any:
     return DEPENDS if state is DEPENDS else None
 
 
+@Rule
 def joining(walk: Walk, node: fx.Node) -> Channels | None:
     """Join the units of all parts; along another axis, tie what is put side by side."""
-    tensors, count = given(node, 0, "tensors"), len(walk.shape(node))
-    if isinstance(tensors, fx.Node):
-        shapes = [tuple(part.shape) for part in walk.values[tensors]]
-        states = list(walk.state(tensors) or [None] * len(shapes))
-    else:
-        shapes, states = [walk.shape(part) for part in tensors], [walk.channels(part) for part in tensors]
-    dim = given(node, 1, "dim", 0) % count
-    made = {axis + (len(shapes[0]) < count and dim <= axis): axis for axis in {x.axis for x in states if x}}
-    if not made:
+    tensors, dims = given(node, 0, "tensors"), len(walk.shape(node))
+    one = isinstance(tensors, fx.Node)  # a value that is several tensors
+    parts = walk.values[tensors] if one else [walk.values[part] for part in tensors]
+    states = (
+        (walk.state(tensors) or [None] * len(parts)) if one else [walk.channels(part) for part in tensors]
+    )
+    dim, axes = given(node, 1, "dim", 0) % dims, {x.axis for x in states if x}
+    if len(axes) != 1:
+        if axes:
+            raise refusal(node, "its parts have their channels along different axes", "permute them first")
         return None
-    if len(made) > 1:
-        raise refusal(node, "its parts have their channels along different axes", "permute them first")
-    ((axis, before),) = made.items()
+    (axis,) = axes
     why = f"{title(node)} joins them to what is not cut"
     rows = [
-        walk.units.fixed(shape[before], why) if x is None else x.units
-        for shape, x in zip(shapes, states, strict=True)
+        walk.units.fixed(part.shape[axis], why) if x is None else x.units
+        for part, x in zip(parts, states, strict=True)
     ]
-    if axis == dim:
+    stacked = parts[0].dim() < dims  # along an axis of its own
+    if axis == dim and not stacked:
         return Channels(axis, np.concatenate(rows))
     for row in rows[1:]:
         walk.units.tie(rows[0], row, f"{title(node)} puts them side by side")
-    return Channels(axis, rows[0])
+    return Channels(axis + (stacked and dim <= axis), rows[0])
 
 
+@Rule
 def padding(walk: Walk, node: fx.Node) -> Channels | None:
     """Pass channels on where other axes are padded."""
     x = walk.channels(node.args[0])
     if x is None:
         return None
-    pads = given(node, 1, "pad") if node.op == "call_function" else _module(walk, node).padding
+    pads = setting(walk, node, "padding" if node.op == "call_module" else "pad", 1, ())
     if x.axis >= len(walk.shape(node)) - len(pads) // 2:
         walk.hold(x, why=f"{title(node)} pads them")
         return None
     return x
 
 
-def _module(walk: Walk, node: fx.Node) -> Any:
-    return walk.model.get_submodule(str(node.target))
-
-
+@partial(Rule, answers=True)
 def size(walk: Walk, node: fx.Node) -> Any:
     """Say which sizes of a tensor would change with its channels."""
-    x, which = walk.channels(node.args[0]), given(node, 1, "dim")
-    if x is None:
-        return None
-    sizes = tuple(DEPENDS if axis == x.axis else None for axis in range(len(walk.shape(node.args[0]))))
-    return sizes if which is None else sizes[which]
+    sizes, which = _sizes(walk, node.args[0]), given(node, 1, "dim")
+    return sizes[which] if sizes and which is not None else sizes
 
 
+@partial(Rule, answers=True)
 def attribute(walk: Walk, node: fx.Node) -> Any:
-    """Follow ``x.shape``; other attributes of a tensor do not depend on how many channels it has."""
-    if node.args[1] == "shape":
-        sizes = walk.channels(node.args[0])
-        count = len(walk.shape(node.args[0]))
-        return sizes and tuple(DEPENDS if axis == sizes.axis else None for axis in range(count))
-    if node.args[1] == "nbytes" and walk.channels(node.args[0]):
-        return DEPENDS
-    if isinstance(walk.values[node], Tensor) and walk.channels(node.args[0]):
-        raise refusal(node, f".{node.args[1]} of a tensor has no rule", "use permute or transpose")
-    return None
+    """Follow ``x.shape``; most other attributes of a tensor do not depend on how many channels it has."""
+    sizes, name = _sizes(walk, node.args[0]), node.args[1]
+    if sizes and isinstance(walk.values[node], Tensor):
+        raise refusal(node, f".{name} of a tensor has no rule", "use permute or transpose")
+    return sizes if name == "shape" else DEPENDS if sizes and name == "nbytes" else None
 
 
-def _pair(name: str, rule: Rule) -> dict[Any, Rule]:
-    return {name: rule} | ({getattr(torch, name): rule} if hasattr(torch, name) else {})
-
-
-_MOVES = {
-    moving: "permute transpose swapaxes swapdims movedim moveaxis unsqueeze narrow select flip roll",
-    parting: "chunk split tensor_split unbind expand",
-    reshaping: "view flatten unflatten reshape",
-    reduction: "mean sum amax amin",
-}
-
-MOVE_RULES: dict[Any, Rule] = {
-    operator.getitem: item,
-    getattr: attribute,
-    "size": size,
-    **dict.fromkeys((nn.Flatten, nn.Unflatten), reshaping),
-    **dict.fromkeys((torch.cat, torch.concat, torch.concatenate, torch.stack), joining),
-    nn.functional.pad: padding,
-    **dict.fromkeys((nn.ZeroPad2d, nn.ReflectionPad2d, nn.ReplicationPad2d, nn.ConstantPad2d), padding),
-    **_pair("squeeze", squeezing),
-}
-for _rule, _names in _MOVES.items():
-    for _name in _names.split():
-        MOVE_RULES |= _pair(_name, _rule)
+def _sizes(walk: Walk, source: Any) -> Any:
+    x = walk.channels(source)
+    return x and tuple(DEPENDS if axis == x.axis else None for axis in range(len(walk.shape(source))))

@@ -112,6 +112,13 @@ FOLLOWED = {
     "zoom": (lambda net, x, y: functional.interpolate(x, scale_factor=2).mean([2, 3]), 4, [("conv",)]),
     "corner": (lambda net, x, y: x[:, :, 0, 1:].mean(-1), 4, [("conv",)]),
     "number": (lambda net, x, y: (2 * x / 3 - 1).clamp(min=0).flatten(1), 64, [("conv",)]),
+    "norm": (
+        lambda net, x, y: functional.layer_norm(
+            x.transpose(1, 3), (x.size(1),), net.norm.weight, net.norm.bias
+        ).mean((1, 2)),
+        4,
+        [("conv",)],
+    ),
     "places": (lambda net, x, y: functional.softmax(x.flatten(2), -1).flatten(1), 64, [("conv",)]),
 }
 
