@@ -11,7 +11,7 @@ from compresslab import CompressionError, models
 from compresslab.surgery.cutting import cut
 from compresslab.surgery.graph import graph_of
 from tests.drawn import Coded, networks, redrawn
-from tests.ignoring import answers, calibrated, difference, ignoring, rows_gone, some_gone
+from tests.ignoring import answers, calibrated, difference, law, some_gone
 
 
 def small_images(count=6):
@@ -25,25 +25,8 @@ def test_a_cut_network_is_the_one_in_which_readers_ignore(model, share, seed):
     images = small_images()
     model = calibrated(model, images)
     graph = graph_of(model, images)
-    gone = some_gone(graph, share, seed)
-    assume(any(mask.any() for mask in gone))
-    small = cut(model, graph, gone, images)
-    expected = answers(ignoring(model, rows_gone(graph, gone)), images)
-    assert not expected.isnan().any()
-    # doubles, a few hundred products summed in another order
-    assert difference(answers(small, images), expected) < 1e-9
-
-
-def law(model, images, share=0.5):
-    """Cut the same share of every group, hold the result against the network that ignores it."""
-    graph = graph_of(model, images)
-    gone = some_gone(graph, share)
-    small = cut(model, graph, gone, images)
-    expected = answers(ignoring(model, rows_gone(graph, gone)), images)
-    assert not expected.isnan().any()
-    assert difference(answers(small, images), expected) < 1e-9  # doubles
-    assert difference(answers(model, images), expected) > 1e-6, "the cut changed nothing"
-    return graph, small
+    assume(any(mask.any() for mask in some_gone(graph, share, seed)))
+    law(model, images, 1e-9, share, seed)  # doubles, a few hundred products summed in another order
 
 
 def between(*layers, width=8):
@@ -111,7 +94,7 @@ BETWEEN = {
 @pytest.mark.parametrize("name", BETWEEN)
 def test_the_law_between_layers_of_every_kind(name):
     images = small_images()
-    _, small = law(calibrated(between(*BETWEEN[name]), images), images)
+    small = law(calibrated(between(*BETWEEN[name]), images), images, 1e-9, far=1e-6)
     assert small[0].out_channels == 4
 
 
@@ -132,7 +115,7 @@ def test_the_law_in_one_and_in_three_dimensions(dims):
     model = redrawn(nn.Sequential(*layers, nn.Flatten(), nn.Linear(4 * 2**dims, 3)), 1).double()
     generator = torch.Generator().manual_seed(0)
     images = torch.randn((6, 2, *[4] * dims), generator=generator, dtype=torch.float64)
-    law(calibrated(model, images), images)
+    law(calibrated(model, images), images, 1e-9, far=1e-6)
 
 
 def test_masks_that_do_not_fit_are_refused():
