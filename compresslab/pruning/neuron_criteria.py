@@ -14,12 +14,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
-from torch.func import functional_call
-from torch.nn import functional
 
 from compresslab.errors import CompressionError
-from compresslab.models.tracing import evaluating, trace
+from compresslab.models.tracing import trace
 from compresslab.pruning.activity import AT_ONCE, mean_over, slopes_at, watched
+from compresslab.pruning.slopes import weights_times_slopes
 from compresslab.quantization.layers import QuantizedLayer
 from compresslab.training.batching import Batches, labelled, small
 
@@ -150,19 +149,11 @@ def taylor_weights(model: nn.Module, batches: Batches | None = None) -> Scores:
     layers = _weighted(model)
     owned = [(n, k) for n, layer in layers.items() for k, _ in layer.named_parameters(recurse=False)]
     names = {f"{name}.{kind}".lstrip("."): name for name, kind in owned}
-    probes = {name: model.get_parameter(name).detach().requires_grad_() for name in names}
-    sums, images = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in probes.items()}, 0
-    with evaluating(model), torch.enable_grad():
-        for batch in small(labelled(batches, model, "taylor_weights"), AT_ONCE):
-            answers = functional_call(model, probes, (batch.images,))
-            loss = functional.cross_entropy(answers, batch.labels, reduction="sum")
-            slopes = torch.autograd.grad(loss, list(probes.values()), materialize_grads=True)
-            for total, slope in zip(sums.values(), slopes, strict=True):
-                total += slope
-            images += len(batch)
+    parts = small(labelled(batches, model, "taylor_weights"), AT_ONCE)
     scores: dict[str, Tensor] = {}
-    for name, layer in names.items():
-        rows = _rows(layers[layer], probes[name].detach() * sums[name] / images).sum(1)
+    for name, values in weights_times_slopes(model, names, parts, torch.float64).items():
+        layer = names[name]
+        rows = _rows(layers[layer], values).sum(1)
         scores[layer] = scores[layer] + rows if layer in scores else rows
     return {name: score.abs() for name, score in scores.items()}
 
