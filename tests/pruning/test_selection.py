@@ -126,7 +126,7 @@ def test_nan_is_refused_also_far_from_the_sample():
 
 @pytest.mark.parametrize("count", [-1, 4, True, 1.0])
 def test_more_than_there_is_or_no_whole_number_is_refused(count):
-    with pytest.raises(CompressionError, match="of 3 scores"):
+    with pytest.raises(CompressionError, match="smallest of 3 scores"):
         smallest([torch.ones(3)], count)
 
 
