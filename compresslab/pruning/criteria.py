@@ -36,24 +36,10 @@ from compresslab.training.batching import Batches, each, images_of, labelled
 from compresslab.training.weights import weights_of
 
 __all__ = [
-    "Batches",
-    "Criterion",
-    "Random",
-    "Scores",
-    "activation",
-    "activation_variance",
-    "apoz",
-    "gradient",
-    "l1_norm",
-    "l2_norm",
-    "live_inputs",
-    "magnitude",
-    "mean_activation",
-    "mean_gradient",
-    "norm_scale",
-    "taylor",
-    "taylor_weights",
-]
+    "Batches", "Criterion", "Random", "Scores", "activation", "activation_variance", "apoz", "gradient",
+    "l1_norm", "l2_norm", "live_inputs", "magnitude", "mean_activation", "mean_gradient", "norm_scale",
+    "taylor", "taylor_weights",
+]  # fmt: skip
 
 Scores = Mapping[str, Float[Tensor, "..."]]
 Criterion = Callable[[nn.Module, Any], Scores]

@@ -3,7 +3,7 @@
 A low score says that the neuron can go. The value of a neuron is what others read: its layer's output
 after the norm, activation function and addition that follow. It is watched in one pass, in evaluation mode,
 by walking the traced network, so that the model carries no hooks. Every score is a mean over images; how
-they are cut into batches does not matter.
+they are cut into batches does not matter. What watches needs images, what asks the loss needs labels too.
 """
 
 from __future__ import annotations
@@ -53,10 +53,6 @@ def apoz(model: nn.Module, batches: Batches | None = None) -> Scores:
     Why: after a ReLU a neuron that is zero on nearly all images tells little. Without a ReLU nothing is
     exactly zero, and all scores are 1.
 
-    Args:
-        model: as for ``mean_activation``.
-        batches: as for ``mean_activation``.
-
     Source: Hu, Peng, Tai, Tang, Network Trimming, 2016, equation 1 (arXiv:1607.03250).
     Chapter: 12.
     """
@@ -67,10 +63,6 @@ def activation_variance(model: nn.Module, batches: Batches | None = None) -> Sco
     """Score a neuron by the variance of its value over images and places of the map.
 
     Why: a neuron with the same value everywhere could be a bias of the next layer.
-
-    Args:
-        model: as for ``mean_activation``.
-        batches: as for ``mean_activation``.
 
     Source: Polyak, Wolf, IEEE Access 3, 2015.
     Chapter: 12.
@@ -117,10 +109,6 @@ def taylor(model: nn.Module, batches: Batches | None = None) -> Scores:
     The source divides by the number of places and by the layer's norm; ``prune_neurons`` does the latter
     where layers are compared.
 
-    Args:
-        model: as for ``mean_gradient``.
-        batches: as for ``mean_gradient``.
-
     Source: Molchanov, Tyree, Karras, Aila, Kautz, ICLR 2017, equations 7 and 8 (arXiv:1611.06440).
     Chapter: 13.
     """
@@ -138,10 +126,6 @@ def taylor_weights(model: nn.Module, batches: Batches | None = None) -> Scores:
 
     That is ``|sum w * dL/dw|`` over its incoming weights and its bias. Where a ReLU follows the layer it
     equals ``|mean a * dL/da|``: other than in ``taylor``, images with opposite signs cancel.
-
-    Args:
-        model: as for ``mean_gradient``.
-        batches: as for ``mean_gradient``.
 
     Source: after Molchanov, Mallya, Tyree, Frosio, Kautz, CVPR 2019 (arXiv:1906.10771), who square it.
     Chapter: 13.

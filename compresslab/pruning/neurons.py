@@ -1,4 +1,4 @@
-"""Make a network smaller by whole neurons: prune them by a criterion, and drop those that are dead."""
+"""Make a network smaller by whole neurons: those that a criterion scores least are cut out."""
 
 from __future__ import annotations
 
@@ -18,12 +18,9 @@ from compresslab.pruning.scope import Share, checked, scopes
 from compresslab.pruning.selection import count_of, refuse_nan, smallest
 from compresslab.storage.container import encode
 from compresslab.surgery.cutting import cut
-from compresslab.surgery.dead import drop_dead
 from compresslab.surgery.graph import Graph, Group, example_of, graph_of
 from compresslab.training.batching import Batches, first_images, held
 from compresslab.training.weights import check_protected
-
-__all__ = ["drop_dead", "prune_neurons"]
 
 _STEPS = 10  # halvings of the share in the search for a budget: to a thousandth
 

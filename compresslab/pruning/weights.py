@@ -13,13 +13,11 @@ from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
 from compresslab.pruning.criteria import Criterion, Scores
-from compresslab.pruning.patterns import Blocks, NofM, cubic, of_the_rest
+from compresslab.pruning.patterns import Blocks, NofM
 from compresslab.pruning.scope import Share, checked, scopes
 from compresslab.pruning.selection import count_of, smallest
 from compresslab.training.batching import Batches
 from compresslab.training.weights import weights_of
-
-__all__ = ["Blocks", "HeldZeros", "NofM", "cubic", "hold_zeros", "of_the_rest", "prune_weights", "rewind"]
 
 Pattern = NofM | Blocks
 

@@ -23,18 +23,9 @@ from compresslab.training.gates import L0, HardConcrete, add_gates, check_streng
 from compresslab.training.weights import norm_scales, weights_of
 
 __all__ = [
-    "L0",
-    "L1",
-    "L2",
-    "GroupLasso",
-    "HardConcrete",
-    "Hoyer",
-    "Penalty",
-    "Proximal",
-    "Slimming",
-    "add_gates",
+    "L0", "L1", "L2", "GroupLasso", "HardConcrete", "Hoyer", "Penalty", "Proximal", "Slimming", "add_gates",
     "freeze_gates",
-]
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
