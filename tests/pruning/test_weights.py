@@ -14,7 +14,6 @@ from torch.nn.utils import prune
 
 from compresslab import (
     Binary,
-    CompressionError,
     Symmetric,
     criteria,
     data,
@@ -95,25 +94,12 @@ def test_equal_weights_go_in_order(criterion, share):
         assert gone == sorted(gone, reverse=True)
 
 
-def test_halves_go_to_the_even_number():
-    model = nn.Linear(5, 1)
-    assert number(prune_weights(model, criteria.magnitude, 0.5)) == 2
-    assert number(prune_weights(nn.Linear(7, 1), criteria.magnitude, 0.5)) == 4
-
-
 def test_nothing_and_everything():
     model = network("article")
     assert same(prune_weights(model, criteria.magnitude, 0.0), model)
     empty = prune_weights(model, criteria.magnitude, 1.0)
     assert number(empty) == total(model)
     assert torch.equal(empty.fc1.bias, model.fc1.bias)
-
-
-@pytest.mark.parametrize("share", [0, 1, True, 2, -0.5, 1.5, math.nan, "0.5", None])
-@pytest.mark.parametrize("per_layer", [False, True])
-def test_what_is_no_share_is_refused(share, per_layer):
-    with pytest.raises(CompressionError, match="share"):
-        prune_weights(network(), criteria.magnitude, share, per_layer=per_layer)
 
 
 # --- the right ones
@@ -187,12 +173,6 @@ def test_layers_may_be_protected():
     assert number(pruned) == round(0.9 * inner)
 
 
-@pytest.mark.parametrize("protect", ["conv1", ("nowhere",), ("relu1",)])
-def test_protecting_what_is_no_layer_is_refused(protect):
-    with pytest.raises(CompressionError, match=r"tuple of names|there are conv1"):
-        prune_weights(network(), criteria.magnitude, 0.5, protect=protect)
-
-
 def test_every_layer_may_have_a_share_of_its_own():
     model = network("article")
     pruned = prune_weights(model, criteria.magnitude, {"fc1": 0.9, "*": 0.5})
@@ -200,54 +180,6 @@ def test_every_layer_may_have_a_share_of_its_own():
         assert mask.sum() == round((0.9 if name == "fc1" else 0.5) * mask.numel())
     only = prune_weights(model, criteria.magnitude, {"fc1": 0.9})
     assert number(only) == round(0.9 * model.fc1.weight.numel())
-    with pytest.raises(CompressionError, match=r"'fc9'.*conv1"):
-        prune_weights(model, criteria.magnitude, {"fc9": 0.5})
-    with pytest.raises(CompressionError, match=r"0\.0 to 1\.0"):
-        prune_weights(model, criteria.magnitude, {"fc1": 1})
-
-
-# --- what is refused
-
-
-@pytest.mark.parametrize("bad", [math.nan, -math.inf])
-def test_scores_without_an_order_are_refused_by_their_layer(bad):
-    model = filled([1.0])
-    scores = {name: weight.detach().clone() for name, weight in weights_of(model).items()}
-    scores["3"][1, 1] = bad
-    for arguments in ({"share": 0.0}, {"share": 1.0}, {"pattern": NofM(2, 4)}):
-        with pytest.raises(CompressionError, match=r"[Ll]ayer '3'"):
-            prune_weights(model, Fixed(scores), **arguments)
-
-
-def test_weights_that_are_not_finite_are_refused():
-    model = filled([1.0, math.nan])
-    with pytest.raises(CompressionError, match="NaN"):
-        prune_weights(model, criteria.magnitude, 0.5)
-
-
-def test_scores_that_are_missing_or_of_another_shape_are_refused():
-    model = filled([1.0])
-    scores = dict(criteria.magnitude(model))
-    with pytest.raises(CompressionError, match=r"no scores for layer '4'"):
-        prune_weights(model, Fixed({name: scores[name] for name in ("0", "3")}), 0.5)
-    with pytest.raises(CompressionError, match=r"shape \(3,\) for layer '0'"):
-        prune_weights(model, Fixed(scores | {"0": torch.zeros(3)}), 0.5)
-
-
-def test_models_without_float_weights_are_refused():
-    with pytest.raises(CompressionError, match="before quantize"):
-        prune_weights(quantize(network(), Symmetric(4)), criteria.magnitude, 0.5)
-    with pytest.raises(CompressionError, match="no linear or convolution"):
-        prune_weights(nn.ReLU(), criteria.magnitude, 0.5)
-
-
-def test_weights_that_something_else_computes_are_refused():
-    theirs = nn.Sequential(nn.Linear(4, 4))
-    prune.l1_unstructured(theirs[0], "weight", amount=0.5)
-    normed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)))
-    for model in (theirs, normed):
-        with pytest.raises(CompressionError, match="make it permanent"):
-            prune_weights(model, criteria.magnitude, 0.5)
 
 
 # --- patterns
@@ -270,11 +202,6 @@ def test_n_of_m_counts_the_zeros_that_are_there():
     layer.weight.data.copy_(torch.tensor([[0.0, 3.0, 0.0, 1.0]]))
     pruned = prune_weights(layer, criteria.Random(0), pattern=NofM(2, 4))
     assert torch.equal(pruned.weight, layer.weight)
-
-
-def test_n_of_m_takes_no_share():
-    with pytest.raises(CompressionError, match="leave it out"):
-        prune_weights(network(), criteria.magnitude, 0.5, pattern=NofM(2, 4))
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
@@ -324,24 +251,12 @@ def test_the_cubic_schedule_is_the_papers():
     assert cubic(0.9, 4, start=0.5)[1] == pytest.approx(0.9 - 0.4 / 8)
 
 
-@pytest.mark.parametrize("arguments", [(0.9, 0), (0.9, 1.0), (1, 3), (0.5, 3, 0.6), (0.5, 3, 0), (0.9, True)])
-def test_what_is_no_schedule_is_refused(arguments):
-    with pytest.raises(CompressionError):
-        cubic(*arguments)
-
-
 @given(st.lists(st.floats(0, 0.999), min_size=1, max_size=20).map(sorted))
 def test_shares_of_the_rest_leave_what_the_levels_leave(levels):
     left = 1.0
     for share, level in zip(of_the_rest(levels), levels, strict=True):
         left *= 1 - share
         assert left == pytest.approx(1 - level, rel=1e-12)  # 20 products, each rounded to 2e-16
-
-
-@pytest.mark.parametrize("levels", [[0.5, 0.4], [1.0, 1.0], [1], [0.5, 1.5], ["half"]])
-def test_levels_that_fall_or_are_no_shares_are_refused(levels):
-    with pytest.raises(CompressionError):
-        of_the_rest(levels)
 
 
 def test_rewinding_puts_the_zeros_into_the_earlier_weights():
@@ -356,11 +271,6 @@ def test_rewinding_puts_the_zeros_into_the_earlier_weights():
         assert torch.equal(weight[~mask], old[~mask])
     assert torch.equal(back.norm1.running_mean, earlier.norm1.running_mean)
     assert torch.equal(back.fc1.bias, earlier.fc1.bias)
-
-
-def test_rewinding_another_network_is_refused():
-    with pytest.raises(CompressionError, match="same network"):
-        rewind(network("article"), network("lenet5"))
 
 
 @pytest.fixture(scope="module")
@@ -396,13 +306,11 @@ def test_zeros_are_held_behind_quantization_too(digits):
     assert (zeros(through)["fc1"] == zeros(pruned)["fc1"]).all()
 
 
-def test_holding_says_what_it_holds_and_refuses_another_network():
+def test_holding_says_what_it_holds():
     pruned = prune_weights(network("lenet5"), criteria.magnitude, 0.5)
     held = hold_zeros(pruned)
     assert isinstance(held, HeldZeros)
     assert repr(held) == f"HeldZeros({round(total(pruned) / 2):,} of {total(pruned):,} weights)"
-    with pytest.raises(CompressionError, match="same network"):
-        held(network("article"))
 
 
 def test_weights_trained_through_a_scheme_can_be_pruned():
@@ -456,10 +364,3 @@ def test_sensitivity_shows_a_table(trained, digits):
 def test_sensitivity_takes_criteria_that_need_images(trained, digits):
     found = sensitivity(trained, digits, criteria.gradient, (0.9,), batches=digits.train[:50])
     assert found.accuracies["fc1"][0].total == 100
-    with pytest.raises(CompressionError, match="needs to see images"):
-        sensitivity(trained, digits, criteria.gradient, (0.9,))
-
-
-def test_a_scan_over_nothing_is_refused(trained, digits):
-    with pytest.raises(CompressionError, match="no share"):
-        sensitivity(trained, digits, shares=())
