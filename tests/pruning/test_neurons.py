@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import compresslab as cl
-from compresslab import CompressionError, criteria, models, penalties, prune_neurons
+from compresslab import CompressionError, criteria, models, prune_neurons
 from compresslab.measuring.costs import count_macs
 from compresslab.models.architectures import ArticleConfig
 from compresslab.storage.container import decode, encode
@@ -251,7 +251,7 @@ def test_a_budget_of_bytes_is_met():
     assert 290_000 < len(encode(small)[0]) <= 300_000
 
 
-# --- dead neurons and slimming
+# --- dead neurons
 
 
 def with_dead(model, scale=False):
@@ -345,35 +345,6 @@ def test_weights_without_a_module_and_single_layers_have_no_dead():
 def test_a_network_of_the_living_stays_as_it_is():
     model = network("residual")
     assert same(drop_dead(model), model)
-
-
-def test_slimming_is_the_sum_of_scales_and_its_step_makes_zeros():
-    model = network("residual").train()
-    scales = [m.weight for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
-    with torch.no_grad():
-        for i, scale in enumerate(scales):
-            scale.copy_(torch.linspace(-0.5, 1.0, len(scale)) * (1 + i % 2))
-    before = [scale.detach().clone() for scale in scales]
-    penalty = penalties.Slimming(0.1)
-    assert penalty(model).item() == pytest.approx(0.1 * sum(float(s.abs().sum()) for s in before), rel=1e-6)
-    others = {n: p.detach().clone() for n, p in model.named_parameters() if "norm" not in n}
-    penalty.after_step(model, lr=2.0)
-    for scale, old in zip(scales, before, strict=True):
-        assert torch.allclose(scale, old.sign() * (old.abs() - 0.2).clamp(min=0), atol=1e-7)
-    assert all(torch.equal(others[n], p) for n, p in model.named_parameters() if n in others)
-
-
-def test_slimming_needs_norms_and_may_protect_some():
-    with pytest.raises(CompressionError, match="batch norm"):
-        penalties.Slimming(0.1)(network("article"))
-    model = network("residual")
-    part = penalties.Slimming(1.0, protect=("norm1",))
-    whole = penalties.Slimming(1.0)
-    assert whole(model).item() - part(model).item() == pytest.approx(
-        model.norm1.weight.abs().sum().item(), rel=1e-5
-    )
-    with pytest.raises(CompressionError, match="'nowhere'"):
-        penalties.Slimming(1.0, protect=("nowhere",))(model)
 
 
 def test_batches_may_come_once():
