@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 from torch import Tensor
 
-from compresslab.errors import CompressionError
+from compresslab.errors import CompressionError, whole
 
 _CHUNK = 1 << 17  # scores looked at in one go: 512 kB of float32, which stays in the cache
 _SAMPLE = 1 << 16
@@ -66,8 +66,7 @@ def smallest(scores: Sequence[Float[Tensor, "..."]], count: int) -> list[Bool[Te
     """
     flat = _flat(scores)
     total = sum(map(len, flat))
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= total:
-        raise CompressionError(f"{count!r} of {total} scores were asked; ask for 0 to {total}.")
+    whole(count, f"the smallest of {total:,} scores", 0, total)
     threshold, ties = _threshold(flat, count)
     masks = []
     for score, values in zip(scores, flat, strict=True):
