@@ -15,14 +15,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from compresslab.errors import CompressionError
-from compresslab.quantization.granularity import (
-    Granularity,
-    PerChannel,
-    PerGroup,
-    PerTensor,
-    granularity_to_dict,
-)
+from compresslab.errors import CompressionError, whole
+from compresslab.quantization.granularity import Granularity
+from compresslab.quantization.values import check_choice, to_json
 
 Parameters = Mapping[str, Shaped[Tensor, "rows ..."]]
 Layout = dict[str, tuple[tuple[int, ...], torch.dtype]]
@@ -42,7 +37,7 @@ class QuantizedTensor:
 
     Chapter: 02.
 
-    >>> from compresslab.quantization.schemes import Symmetric
+    >>> from compresslab import Symmetric
     >>> Symmetric(bits=4).quantize(torch.tensor([[0.7, -0.32, 0.04]])).codes
     tensor([[ 7, -3,  0]], dtype=torch.int8)
     """
@@ -98,7 +93,13 @@ class Scheme:
 
     granularity: Granularity
     bits: int
+    lowest_bits: ClassVar[int] = 1
     code_dtype: ClassVar[torch.dtype] = torch.uint8
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        check_choice(self.granularity, Granularity, f"the granularity of {name}")
+        whole(self.bits, f"the bits of {name}", self.lowest_bits, 8)
 
     @property
     def code_range(self) -> tuple[int, int]:
@@ -161,8 +162,8 @@ class Scheme:
         return QuantizedTensor(self, self.granularity.join(codes, tuple(weight.shape)), dict(parameters))
 
     def to_dict(self) -> dict[str, Any]:
-        """Write the scheme as JSON-able values; ``quantizers.scheme_from_dict`` reads them back."""
-        return {"name": type(self).__name__, "granularity": granularity_to_dict(self.granularity)}
+        """Write the scheme as JSON-able values; ``schemes.scheme_from_dict`` reads them back."""
+        return {"name": "", "granularity": {}} | to_json(self)  # in the order of every file so far
 
 
 def middles_of(levels: Float[Tensor, "rows levels"]) -> Float[Tensor, "rows levels-1"]:
@@ -220,23 +221,4 @@ def check_layout(found: Parameters, wanted: Layout, scheme: Scheme) -> None:
         raise CompressionError(
             f"{scheme} stores {wanted}; found {described}. "
             "Build quantized tensors with scheme.quantize(weight), of a weight of the same shape."
-        )
-
-
-def check_granularity(scheme: Scheme) -> None:
-    """Refuse a granularity that is not one of the three values."""
-    if not isinstance(scheme.granularity, PerTensor | PerChannel | PerGroup):
-        raise CompressionError(
-            f"{type(scheme).__name__} was given the granularity {scheme.granularity!r}; "
-            "take PerTensor(), PerChannel() or PerGroup(size), with the parentheses."
-        )
-
-
-def check_bits(scheme: Scheme, lowest: int) -> None:
-    """Refuse a width outside ``lowest`` to 8, or a bad granularity."""
-    check_granularity(scheme)
-    bits = scheme.bits
-    if isinstance(bits, bool) or not isinstance(bits, int) or not lowest <= bits <= 8:
-        raise CompressionError(
-            f"{type(scheme).__name__} was asked for {bits!r} bits; it takes an integer from {lowest} to 8."
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,9 +19,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from compresslab.errors import CompressionError
-from compresslab.quantization.clipping import Clip, LeastSquares, MinMax, Percentile, clip_to_dict
+from compresslab.quantization.clipping import Clip, MinMax
 from compresslab.quantization.granularity import Granularity, PerTensor
-from compresslab.quantization.scheme import Layout, Parameters, Scheme, check_bits
+from compresslab.quantization.scheme import Layout, Parameters, Scheme
+from compresslab.quantization.values import check_choice
 
 _TILE = 2**17  # weights: 512 kB of float32, a share of a common second-level cache
 
@@ -96,15 +97,10 @@ class _Uniform(Scheme):
     bits: int = 8
     granularity: Granularity = PerTensor()
     clip: Clip = MinMax()
-    lowest_bits: ClassVar[int]
 
     def __post_init__(self) -> None:
-        check_bits(self, self.lowest_bits)
-        if not isinstance(self.clip, MinMax | Percentile | LeastSquares):
-            raise CompressionError(
-                f"{type(self).__name__} was given the clip {self.clip!r}; "
-                "take MinMax(), Percentile(value) or LeastSquares(), with the parentheses."
-            )
+        super().__post_init__()
+        check_choice(self.clip, Clip, f"the clip of {type(self).__name__}")
 
     def grid(self, low: Float[Tensor, " rows"], high: Float[Tensor, " rows"]) -> dict[str, Tensor]:
         """Give the parameters whose grid runs from ``low`` to ``high``."""
@@ -139,9 +135,6 @@ class _Uniform(Scheme):
 
     def decode(self, codes: Tensor, parameters: Parameters) -> Float[Tensor, "rows columns"]:
         return decode_uniform(codes, parameters["scale"], self.zero(parameters))
-
-    def to_dict(self) -> dict[str, Any]:
-        return {**super().to_dict(), "bits": self.bits, "clip": clip_to_dict(self.clip)}
 
 
 @dataclass(frozen=True)
@@ -200,8 +193,6 @@ class Asymmetric(_Uniform):
     >>> code.codes, code.parameters["zero_point"]
     (tensor([0, 1, 3], dtype=torch.uint8), tensor([0], dtype=torch.uint8))
     """
-
-    lowest_bits: ClassVar[int] = 1
 
     def row_layout(self) -> Layout:
         return {"scale": ((), torch.float32), "zero_point": ((), torch.uint8)}

@@ -8,7 +8,6 @@ from samples import images, network, same, state
 from torch import nn
 
 from compresslab import models
-from compresslab.errors import CompressionError
 from compresslab.quantization.fake import fake_quantizer, float_weight
 from compresslab.quantization.granularity import PerChannel, PerTensor
 from compresslab.quantization.layers import QuantizedConv2d, QuantizedLayer, QuantizedLinear
@@ -106,57 +105,6 @@ def test_the_mode_of_the_model_is_kept(mode):
     assert {module.training for module in small.modules()} == {mode}
 
 
-MISTAKES = [
-    ({"conv9": Symmetric(8)}, "no layer 'conv9' to quantize; there are conv1, conv2, fc1, fc2"),
-    ({"relu1": Symmetric(8)}, "no layer 'relu1'"),
-    ({"conv9": None, "*": Symmetric(8)}, "no layer 'conv9'"),
-    ({"conv1": 8}, "For 'conv1' a scheme was expected, found 8"),
-    ({"*": Symmetric}, r"For '\*' a scheme was expected.*parentheses"),
-    (Symmetric, "a scheme was expected.*parentheses"),
-    (8, "a scheme was expected, found 8"),
-    ({}, r"gives no layer a scheme; name one of conv1, conv2, fc1, fc2, or '\*'"),
-    ({"fc1": None}, "gives no layer a scheme"),
-]
-
-
-@pytest.mark.parametrize("verb", [quantize, fake_quantize])
-@pytest.mark.parametrize(("schemes", "words"), MISTAKES, ids=lambda value: str(value)[:30])
-def test_a_mistake_is_named(verb, schemes, words):
-    with pytest.raises(CompressionError, match=words):
-        verb(network(), schemes)
-
-
-@pytest.mark.parametrize("verb", [quantize, fake_quantize])
-def test_a_layer_that_cannot_be_quantized_is_named(verb):
-    model = network()
-    with torch.no_grad():
-        model.fc1.weight[0, 0] = float("nan")
-    with pytest.raises(CompressionError, match=r"Layer 'fc1': .*1 of \d+ values NaN"):
-        verb(model, Symmetric(8))
-
-
-@pytest.mark.parametrize("verb", [quantize, fake_quantize])
-def test_what_is_quantized_already_is_not_quantized_again(verb):
-    small = quantize(network(), Symmetric(8))
-    with pytest.raises(CompressionError, match="Article are quantized already"):
-        verb(small, Symmetric(4))
-    with pytest.raises(
-        CompressionError, match="Layer 'fc1' is quantized already; start from the float model"
-    ):
-        verb(small, {"fc1": Symmetric(4)})
-
-
-@pytest.mark.parametrize("verb", [quantize, fake_quantize])
-def test_a_model_without_layers_is_refused(verb):
-    with pytest.raises(CompressionError, match="linear and convolution layers of this ReLU do not exist"):
-        verb(nn.ReLU(), Symmetric(4))
-
-
-def test_no_scheme_is_for_models_that_were_trained_through_one():
-    with pytest.raises(CompressionError, match="No scheme was given and the model was not trained through"):
-        quantize(network())
-
-
 # --- fake_quantize ---
 
 
@@ -234,16 +182,3 @@ def test_a_shared_layer_is_prepared_once():
     model = fake_quantize(nn.Sequential(shared, nn.ReLU(), shared), Symmetric(8))
     frozen = quantize(model)
     assert frozen[0] is frozen[2]
-
-
-def test_a_layer_that_trains_through_a_scheme_is_not_prepared_twice():
-    with pytest.raises(CompressionError, match=r"'conv1' is parametrized already, by FakeQuantize.*Binary"):
-        fake_quantize(fake_quantize(network(), Binary()), Ternary())
-    normed = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2)))
-    with pytest.raises(CompressionError, match="'0' is parametrized already, by something else"):
-        fake_quantize(normed, Ternary())
-
-
-def test_a_learned_step_is_refused_where_there_is_none():
-    with pytest.raises(CompressionError, match="only Symmetric has one"):
-        fake_quantize(network(), Ternary(), learned_step=True)

@@ -7,7 +7,6 @@ from torch import nn
 
 import compresslab as cl
 from compresslab.quantization.fake import LearnedCodebook
-from compresslab.quantization.schemes import scheme_from_dict
 
 
 def weights(rows: int = 3, columns: int = 40) -> torch.Tensor:
@@ -74,12 +73,3 @@ def test_kept_zeros_survive_clustering_and_a_row_of_zeros_is_zeros(bits):
     decoded = cl.KMeans(bits, cl.PerChannel(), keep_zero=True).quantize(rows).dequantize()
     assert torch.equal(decoded[rows == 0], rows[rows == 0])
     assert torch.equal(decoded[3], rows[3])
-
-
-def test_keep_zero_is_part_of_the_value_and_of_its_record():
-    scheme = cl.KMeans(4, keep_zero=True)
-    assert scheme != cl.KMeans(4)
-    assert scheme_from_dict(scheme.to_dict()) == scheme
-    assert "keep_zero" not in cl.KMeans(4).to_dict()
-    with pytest.raises(cl.CompressionError, match="keep_zero"):
-        cl.KMeans(4, keep_zero=1)

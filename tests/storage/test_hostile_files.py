@@ -96,7 +96,7 @@ def say(name, position, value):
         (lambda h, p: h["builder"][1].update(conv1=4), "conv1.weight has shape"),
         (lambda h, p: h.update(schemes=None), "schemes must be a list"),
         (lambda h, p: h["schemes"][0].update(name="os.system"), "scheme"),
-        (lambda h, p: h["schemes"][0].update(bits=9), "9 bits"),
+        (lambda h, p: h["schemes"][0].update(bits=9), "9 was asked for the bits of"),
         (lambda h, p: h["schemes"][0].update(bits=3), "announces"),
         (lambda h, p: h["schemes"][0].update(clip={"name": "Percentile", "value": "x"}), "scheme"),
         (lambda h, p: h.update(tensors={}), "tensors must be a list"),
