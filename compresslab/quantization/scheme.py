@@ -7,7 +7,7 @@ looks it up. Schemes override only what is theirs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -69,11 +69,9 @@ class QuantizedTensor:
 
     def dequantize(self) -> Float[Tensor, "..."]:
         """Decode the codes to float32."""
-        granularity, blocks, start = self.scheme.granularity, [], 0
-        for block in granularity.split(self.codes):
-            rows = slice(start, start := start + len(block))
-            blocks.append(self.scheme.decode(block, {k: v[rows] for k, v in self.parameters.items()}))
-        return granularity.join(blocks, self.shape)
+        granularity = self.scheme.granularity
+        pairs = with_parameters(granularity.split(self.codes), self.parameters)
+        return granularity.join([self.scheme.decode(*pair) for pair in pairs], self.shape)
 
     def __repr__(self) -> str:
         stored = sum(tensor.numel() * tensor.element_size() for tensor in self.parameters.values())
@@ -89,6 +87,9 @@ class Scheme:
 
     A scheme is a frozen dataclass: comparable, hashable, printable. It works on tensors alone.
     The least a scheme must bring is ``fit`` and ``levels``.
+
+    Raises:
+        CompressionError: impossible bits or granularity, or what a scheme has of its own.
     """
 
     granularity: Granularity
@@ -115,8 +116,8 @@ class Scheme:
         raise NotImplementedError
 
     def row_layout(self) -> Layout:
-        """Describe what one row stores: name -> (shape of one row's entry, dtype)."""
-        raise NotImplementedError
+        """Describe what one row stores: name -> (shape of one row's entry, dtype); most store a scale."""
+        return {"scale": ((), torch.float32)}
 
     def encode(self, rows: Float[Tensor, "rows columns"], parameters: Parameters) -> Tensor:
         """Give each weight the code of its nearest level; a tie goes to the lower level."""
@@ -155,15 +156,20 @@ class Scheme:
             fitted = [self.fit(block) for block in blocks]
             parameters = {name: torch.cat([fit[name] for fit in fitted]) for name in fitted[0]}
         check_layout(parameters, self.parameter_layout(tuple(weight.shape)), self)
-        codes, start = [], 0
-        for block in blocks:
-            rows = slice(start, start := start + len(block))
-            codes.append(self.encode(block, {name: value[rows] for name, value in parameters.items()}))
+        codes = [self.encode(*pair) for pair in with_parameters(blocks, parameters)]
         return QuantizedTensor(self, self.granularity.join(codes, tuple(weight.shape)), dict(parameters))
 
     def to_dict(self) -> dict[str, Any]:
         """Write the scheme as JSON-able values; ``schemes.scheme_from_dict`` reads them back."""
         return {"name": "", "granularity": {}} | to_json(self)  # in the order of every file so far
+
+
+def with_parameters(blocks: list[Tensor], parameters: Parameters) -> Iterator[tuple[Tensor, Parameters]]:
+    """Give each block of a weight with the parameters of its own rows."""
+    start = 0
+    for block in blocks:
+        rows = slice(start, start := start + len(block))
+        yield block, {name: value[rows] for name, value in parameters.items()}
 
 
 def middles_of(levels: Float[Tensor, "rows levels"]) -> Float[Tensor, "rows levels-1"]:

@@ -37,9 +37,6 @@ class Binary(Scheme):
     granularity: Granularity = PerTensor()
     bits: int = field(default=1, init=False, repr=False)
 
-    def row_layout(self) -> Layout:
-        return {"scale": ((), torch.float32)}
-
     def fit(self, rows: Float[Tensor, "rows columns"]) -> dict[str, Tensor]:
         return {"scale": rows.abs().mean(dim=1, dtype=torch.float64).float()}
 
@@ -63,9 +60,6 @@ class Ternary(Scheme):
         granularity: which weights share a scale and a threshold.
         factor: the threshold in units of the row's mean magnitude, between 0 and 1.
 
-    Raises:
-        CompressionError: impossible granularity or factor.
-
     Source: Li, Zhang, Liu, Ternary Weight Networks, 2016, equations 4 to 6 (arXiv:1605.04711).
     Chapter: 04.
 
@@ -88,9 +82,6 @@ class Ternary(Scheme):
     @property
     def code_range(self) -> tuple[int, int]:
         return 0, 2
-
-    def row_layout(self) -> Layout:
-        return {"scale": ((), torch.float32)}
 
     def _large(self, rows: Float[Tensor, "rows columns"]) -> Tensor:
         magnitude = rows.abs().double()  # float64: the mean of huge rows and of tiny ones must survive
@@ -121,9 +112,6 @@ class PowerOfTwo(Scheme):
     Args:
         bits: width of a code, 2 to 8: zero and ``2**(bits - 1) - 1`` powers of each sign.
         granularity: which weights share a top exponent.
-
-    Raises:
-        CompressionError: impossible bits or granularity.
 
     Source: Miyashita, Lee, Murmann, 2016 (arXiv:1603.01025).
     Chapter: 05.
@@ -170,9 +158,6 @@ class KMeans(Scheme):
         granularity: which weights share a codebook.
         keep_zero: reserve one centroid of each row for exactly 0 and fit the others to the weights that
             are not 0, so that a pruned weight stays one.
-
-    Raises:
-        CompressionError: impossible bits or granularity.
 
     Source: Han, Mao, Dally, Deep Compression, 2016, section 3 (arXiv:1510.00149).
     Chapter: 06.

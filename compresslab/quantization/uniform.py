@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from compresslab.errors import CompressionError
@@ -52,7 +52,7 @@ def encode_uniform(
     zero: Float[Tensor, " rows"] | None,
     code_range: tuple[int, int],
     dtype: torch.dtype,
-) -> Int[Tensor, "rows columns"]:
+) -> Integer[Tensor, "rows columns"]:
     """Compute ``clamp(zero + round_half_even(weight * inverse))`` for every weight.
 
     Args:
@@ -73,7 +73,7 @@ def encode_uniform(
 
 
 def decode_uniform(
-    codes: Int[Tensor, "rows columns"],
+    codes: Integer[Tensor, "rows columns"],
     scale: Float[Tensor, " rows"],
     zero: Float[Tensor, " rows"] | None,
 ) -> Float[Tensor, "rows columns"]:
@@ -146,9 +146,6 @@ class Symmetric(_Uniform):
         granularity: which weights share a scale.
         clip: where the grid ends; the scale is that end divided by ``q``, and 1 for a row of zeros.
 
-    Raises:
-        CompressionError: impossible bits, granularity or clip.
-
     Source: Jacob et al., 2018, section 2.1 (arXiv:1712.05877), with the zero point at 0.
     Chapter: 02.
 
@@ -163,9 +160,6 @@ class Symmetric(_Uniform):
     @property
     def code_range(self) -> tuple[int, int]:
         return 1 - 2 ** (self.bits - 1), 2 ** (self.bits - 1) - 1
-
-    def row_layout(self) -> Layout:
-        return {"scale": ((), torch.float32)}
 
     def grid(self, low: Float[Tensor, " rows"], high: Float[Tensor, " rows"]) -> dict[str, Tensor]:
         return {"scale": _scale(torch.maximum(-low, high), self.code_range[1])}
@@ -182,9 +176,6 @@ class Asymmetric(_Uniform):
         bits: width of a code, 1 to 8.
         granularity: which weights share a scale and a zero point.
         clip: where the grid ends.
-
-    Raises:
-        CompressionError: impossible bits, granularity or clip.
 
     Source: Jacob et al., 2018, section 2.1 (arXiv:1712.05877).
     Chapter: 03.
