@@ -87,7 +87,7 @@ def say(name, position, value):
         (lambda h, p: h.update(builder=7), "builder must be null"),
         (lambda h, p: h.update(builder=None), "into=module"),
         (lambda h, p: h["builder"].append(1), "builder must be null"),
-        (lambda h, p: h.update(builder=["resnet", {}]), "'resnet', known are article"),
+        (lambda h, p: h.update(builder=["resnet", {}]), "'resnet'; there are article"),
         (lambda h, p: h["builder"][1].update(conv1=10**9), "conv1"),
         (lambda h, p: h["builder"][1].update(conv1=-1), "conv1"),
         (lambda h, p: h["builder"][1].update(conv1="3"), "conv1"),
