@@ -72,9 +72,6 @@ class PerGroup:
     Args:
         size: weights in a group, at least 1.
 
-    Raises:
-        CompressionError: ``size`` is not an integer of at least 1.
-
     Chapter: 03.
 
     >>> PerGroup(128).rows((2, 300))  # 128 + 128 + 44 weights in each of the 2 channels

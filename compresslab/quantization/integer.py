@@ -173,19 +173,14 @@ class IntegerConv2d(IntegerLayer):
     Padding holds the code of zero, not the code 0.
 
     Args:
-        like: the convolution whose kernel size, stride and padding to keep.
+        like: the convolution whose kernel size, stride, padding and bias to keep.
 
     Raises:
         CompressionError: it has groups, dilation, or a padding by name or not with zeros.
     """
 
     def __init__(
-        self,
-        like: nn.Conv2d | QuantizedConv2d,
-        weight: QuantizedTensor,
-        bias: Tensor | None,
-        source: Grid,
-        target: Grid | None,
+        self, like: nn.Conv2d | QuantizedConv2d, weight: QuantizedTensor, source: Grid, target: Grid | None
     ) -> None:
         padding, mode = like.padding, getattr(like, "padding_mode", "zeros")
         if like.groups != 1 or tuple(like.dilation) != (1, 1) or isinstance(padding, str) or mode != "zeros":
@@ -194,7 +189,7 @@ class IntegerConv2d(IntegerLayer):
                 f"padding={padding!r} of {mode}; only plain convolutions are supported. "
                 "Leave this network in floats."
             )
-        super().__init__(weight, bias, source, target)
+        super().__init__(weight, like.bias, source, target)
         self.kernel_size, self.stride, self.padding = like.kernel_size, like.stride, padding
 
     def windows(self, x: Int8[Tensor, "batch in h w"]) -> Int8[Tensor, "batch h2 w2 columns"]:

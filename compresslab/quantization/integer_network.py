@@ -164,7 +164,7 @@ def _integer_layer(layer: nn.Module | None, sources: list[Grid], target: Grid | 
     if isinstance(layer, nn.Linear | QuantizedLinear):
         return IntegerLinear(_codes(layer), layer.bias, sources[0], target)
     if isinstance(layer, nn.Conv2d | QuantizedConv2d):
-        return IntegerConv2d(layer, _codes(layer), layer.bias, sources[0], target)
+        return IntegerConv2d(layer, _codes(layer), sources[0], target)
     if target is not None:  # only the last layer, which has weights, has none
         if layer is None:
             return IntegerAdd(sources[0], sources[1], target)

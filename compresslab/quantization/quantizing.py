@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from compresslab.errors import CompressionError
+from compresslab.errors import CompressionError, one_of
 from compresslab.quantization.fake import FakeQuantize, LearnedCodebook, fake_quantizer, float_weight
 from compresslab.quantization.layers import QuantizedLayer, quantized_like, replace
 from compresslab.quantization.scheme import QuantizedTensor, Scheme
@@ -134,8 +134,7 @@ def _check_wanted(model: nn.Module, layers: Mapping[str, nn.Module], wanted: Map
             )
         if name in done:
             raise CompressionError(f"Layer {name!r} is quantized already; start from the float model.")
-        if name != "*" and name not in layers:
-            raise CompressionError(f"There is no layer {name!r} to quantize; there are {', '.join(layers)}.")
+        one_of(name, ["*", *layers], "layer")
     if not layers:
         state = "are quantized already" if done else "do not exist"
         raise CompressionError(f"The linear and convolution layers of this {type(model).__name__} {state}.")

@@ -48,9 +48,9 @@ class QuantizedTensor:
 
     def __post_init__(self) -> None:
         check_shape(self.shape, self.scheme)
-        codes = {"codes": (self.shape, self.scheme.code_dtype)}
-        check_layout({"codes": self.codes}, codes, self.scheme)
-        check_layout(self.parameters, self.scheme.parameter_layout(self.shape), self.scheme)
+        codes: Layout = {"codes": (self.shape, self.scheme.code_dtype)}
+        wanted = codes | self.scheme.parameter_layout(self.shape)
+        check_layout({"codes": self.codes, **self.parameters}, wanted, self.scheme)
 
     @property
     def shape(self) -> tuple[int, ...]:
