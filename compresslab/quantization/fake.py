@@ -49,7 +49,11 @@ class FakeQuantize(nn.Module):
     def _through_learned(self, steps: Tensor, weight: Tensor) -> Tensor:
         granularity, blocks = self.scheme.granularity, []
         low, high = self.scheme.code_range
-        _check_steps(steps, self.scheme)
+        if bad := int((~((steps > 0) & steps.isfinite())).sum()):
+            raise CompressionError(
+                f"{bad} of {len(steps)} learned steps of {self.scheme} are not positive and finite any more; "
+                "train with a smaller learning rate."
+            )
         for rows, own in with_parameters(granularity.split(weight.float()), {"step": steps[:, None]}):
             step = _straight_through(own["step"], own["step"] * (rows.shape[1] * high) ** -0.5)
             code = (rows * (1 / step)).clamp(low, high)
@@ -91,15 +95,6 @@ def _first_step(scheme: Scheme, weight: Tensor) -> Float[Tensor, " rows"]:
     means = torch.cat([block.abs().mean(dim=1) for block in blocks])
     steps = (2 * means / scheme.code_range[1] ** 0.5).clamp(min=torch.finfo(torch.float32).tiny)
     return torch.where(means == 0, 1.0, steps)
-
-
-def _check_steps(steps: Tensor, scheme: Scheme) -> None:
-    """Refuse steps that an optimizer has driven out of their range."""
-    if bad := int((~((steps > 0) & steps.isfinite())).sum()):
-        raise CompressionError(
-            f"{bad} of {len(steps)} learned steps of {scheme} are not positive and finite any more; "
-            "train with a smaller learning rate."
-        )
 
 
 def fake_quantizer(layer: nn.Module) -> FakeQuantize | None:
