@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from fractions import Fraction
+from itertools import combinations
 
 import numpy as np
 
@@ -64,28 +64,16 @@ def inertia(values: np.ndarray, centroids: np.ndarray) -> float:
     return float((np.minimum(np.abs(values - below), np.abs(values - above)) ** 2).sum())
 
 
-def partitions(values: np.ndarray, clusters: int) -> Iterator[list[np.ndarray]]:
-    """Cut sorted values into at most that many stretches, in every possible way."""
-    if clusters == 1 or len(values) <= 1:
-        yield [values]
-        return
-    for first in range(1, len(values) + 1):
-        if first == len(values):
-            yield [values]
-        else:
-            for rest in partitions(values[first:], clusters - 1):
-                yield [values[:first], *rest]
-
-
 def least_inertia(values: np.ndarray, clusters: int) -> Fraction:
-    """Find the least sum of squares over all partitions, in exact arithmetic."""
+    """Find the least sum of squares over all ways to cut the sorted values, in exact arithmetic."""
     exact = np.array([Fraction(float(v)) for v in np.sort(values)], dtype=object)
 
     def cost(part: np.ndarray) -> Fraction:
         mean = sum(part) / len(part)
         return sum(((v - mean) ** 2 for v in part), Fraction(0))
 
-    return min(sum(map(cost, parts), Fraction(0)) for parts in partitions(exact, clusters))
+    places = combinations(range(1, len(exact)), min(clusters, len(exact)) - 1)  # one cut more never costs
+    return min(sum(map(cost, np.split(exact, cuts)), Fraction(0)) for cuts in places)
 
 
 # --- a network in integers, one number at a time ---

@@ -29,7 +29,7 @@ schemes = st.one_of(
     ternary,
     st.builds(Binary, granularities),
     st.builds(PowerOfTwo, st.integers(2, 8), granularities),
-    st.builds(KMeans, st.integers(1, 4), granularities),
+    st.builds(KMeans, st.integers(1, 4), granularities, st.booleans()),
 )
 
 # Few distinct values make ties and repetitions; any float32 up to 2**126 makes everything else.

@@ -1,113 +1,16 @@
-"""The four networks that the book makes small, and their widths."""
+"""The four networks that the book makes small."""
 
 import math
-from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from compresslab.errors import CompressionError
-
-LARGEST_WIDTH = 4096  # a bound for files from strangers, far above every network of the book
+from compresslab.models.widths import ArticleConfig, Config, LeNet5Config, LeNet300Config, ResidualConfig
 
 Images = Float[Tensor, "images channels height width"]
 Logits = Float[Tensor, "images classes"]
-
-
-@dataclass(frozen=True)
-class Config:
-    """Hold the widths of one network; equal configurations build equal shapes.
-
-    Raises:
-        CompressionError: a width is not an int between 1 and ``LARGEST_WIDTH``.
-    """
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            self._check(field.name, getattr(self, field.name))
-
-    def _check(self, name: str, width: object) -> None:
-        if type(width) is not int or not 1 <= width <= LARGEST_WIDTH:
-            raise CompressionError(
-                f"{type(self).__name__} needs {name} as an int between 1 and {LARGEST_WIDTH}, "
-                f"found {width!r:.80}; give the number of channels or neurons"
-            )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the keyword arguments as JSON knows them."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
-
-
-@dataclass(frozen=True)
-class ArticleConfig(Config):
-    """Widths of the article's network."""
-
-    conv1: int = 32
-    conv2: int = 64
-    fc1: int = 100
-    classes: int = 10
-
-
-@dataclass(frozen=True)
-class LeNet300Config(Config):
-    """Widths of LeNet-300-100."""
-
-    fc1: int = 300
-    fc2: int = 100
-    classes: int = 10
-
-
-@dataclass(frozen=True)
-class LeNet5Config(Config):
-    """Widths of LeNet-5."""
-
-    conv1: int = 20
-    conv2: int = 50
-    fc1: int = 500
-    classes: int = 10
-
-
-@dataclass(frozen=True)
-class ResidualConfig(Config):
-    """Widths of the residual network: one block per entry.
-
-    ``widths`` are the channels between the blocks (the additions tie them together), ``inner`` those
-    inside each block, free to differ. ``norm=False`` is the shape after the norms were folded into
-    the convolutions: biases there, nothing to normalise.
-    """
-
-    widths: tuple[int, ...] = (16, 32, 64)
-    inner: tuple[int, ...] = (16, 32, 64)
-    channels: int = 1
-    classes: int = 10
-    norm: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("widths", "inner"):
-            value = getattr(self, name)
-            if not isinstance(value, list | tuple) or not 1 <= len(value) <= 8:
-                raise CompressionError(
-                    f"ResidualConfig needs {name} as 1 to 8 ints, one per block, found {value!r:.80}"
-                )
-            object.__setattr__(self, name, tuple(value))  # JSON hands over lists
-        if len(self.widths) != len(self.inner):
-            raise CompressionError(
-                f"ResidualConfig needs as many inner widths as widths, one pair per block, "
-                f"found {len(self.inner)} and {len(self.widths)}"
-            )
-        super().__post_init__()
-
-    def _check(self, name: str, width: object) -> None:
-        if name == "norm":
-            if type(width) is not bool:
-                raise CompressionError(f"ResidualConfig needs norm as True or False, found {width!r:.80}")
-        elif isinstance(width, tuple):
-            for one in width:
-                super()._check(name, one)
-        else:
-            super()._check(name, width)
 
 
 class Network(nn.Module):
@@ -123,8 +26,8 @@ class Network(nn.Module):
     def __repr__(self) -> str:
         leaves = [(name, m) for name, m in self.named_modules() if name and not list(m.children())]
         sizes = [_size(module) for _, module in leaves]
-        counts = [f"{count:,}" if count else "" for _, count in sizes]
-        table = [[n, type(m).__name__, s, c] for (n, m), (s, _), c in zip(leaves, sizes, counts, strict=True)]
+        texts = [(size, f"{count:,}" if count else "") for size, count in sizes]
+        table = [(name, type(m).__name__, *text) for (name, m), text in zip(leaves, texts, strict=True)]
         wide = [max(map(len, column)) for column in zip(*table, strict=True)]
         lines = [f"  {n:{wide[0]}}  {k:{wide[1]}}  {s:{wide[2]}}  {c:>{wide[3]}}" for n, k, s, c in table]
         title = f"{self.name}: {sum(count for _, count in sizes):,} parameters"
@@ -243,9 +146,8 @@ class Residual(Network):
         self.conv1, self.norm1 = _normed(config.channels, config.widths[0], 3, 1, config.norm)
         self.relu1 = nn.ReLU()
         inputs = (config.widths[0], *config.widths)
-        sizes = zip(
-            inputs, config.inner, config.widths, strict=False
-        )  # the last width feeds the linear layer
+        # the last of the inputs is that of the linear layer
+        sizes = zip(inputs[:-1], config.inner, config.widths, strict=True)
         blocks = [Block(*size, 1 if i == 0 else 2, config.norm) for i, size in enumerate(sizes)]
         self.blocks = nn.Sequential(*blocks)
         self.pool = nn.AdaptiveAvgPool2d(1)

@@ -8,20 +8,9 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from compresslab.errors import CompressionError
-from compresslab.models.architectures import (
-    Article,
-    ArticleConfig,
-    Config,
-    LeNet5,
-    LeNet5Config,
-    LeNet300,
-    LeNet300Config,
-    Network,
-    Residual,
-    ResidualConfig,
-    weight_shape,
-)
+from compresslab.errors import CompressionError, one_of
+from compresslab.models.architectures import Article, LeNet5, LeNet300, Network, Residual, weight_shape
+from compresslab.models.widths import ArticleConfig, Config, LeNet5Config, LeNet300Config, ResidualConfig
 
 N = TypeVar("N", bound=Network)
 
@@ -101,13 +90,11 @@ def build(name: str, kwargs: Mapping[str, Any] | None = None, seed: int = 0, dev
     Raises:
         CompressionError: the name is unknown, a keyword is unknown, or a width is out of bounds.
     """
-    builder = BUILDERS.get(name) if isinstance(name, str) else None
-    if builder is None:
-        raise CompressionError(f"asked for the network {name!r:.80}, known are {', '.join(BUILDERS)}")
+    builder = BUILDERS[one_of(name, BUILDERS, "network")]
     kwargs = {} if kwargs is None else kwargs
-    known = set(inspect.signature(builder).parameters) - {"seed", "device"}
-    if not isinstance(kwargs, Mapping) or not set(kwargs) <= known:
-        raise CompressionError(f"{name} takes the keywords {', '.join(sorted(known))}, found {kwargs!r:.200}")
+    known = sorted(set(inspect.signature(builder).parameters) - {"seed", "device"})
+    if not isinstance(kwargs, Mapping) or not set(kwargs) <= set(known):
+        raise CompressionError(f"{name} takes the keywords {', '.join(known)}; found {kwargs!r:.200}.")
     return builder(**kwargs, seed=seed, device=device)
 
 
@@ -131,27 +118,27 @@ def builder_of(model: nn.Module) -> tuple[str, dict[str, Any]] | None:
 
 
 def _same_modules(model: nn.Module, twin: nn.Module) -> bool:
+    """Compare a network with a fresh one, module by module."""
     ours, theirs = dict(model.named_modules()), dict(twin.named_modules())
     return ours.keys() == theirs.keys() and all(_alike(ours[name], theirs[name]) for name in ours)
 
 
 def _alike(module: nn.Module, twin: nn.Module) -> bool:
     """Compare a layer with weights by what it computes (it may be quantized), any other by its kind."""
-    if not isinstance(twin, nn.Conv2d | nn.Linear):
-        same_kind = type(module) is type(twin) and module.extra_repr() == twin.extra_repr()
-        return same_kind and _own_tensors(module) == _own_tensors(twin)
-    if not hasattr(module, "weight") or weight_shape(module) != weight_shape(twin):
-        return False
+    if isinstance(twin, nn.Conv2d | nn.Linear):
+        return hasattr(module, "weight") and _computes(module) == _computes(twin)
+    return _kind(module) == _kind(twin)
+
+
+def _computes(layer: nn.Module) -> tuple[Any, ...]:
     settings = ("stride", "padding", "dilation", "groups")
-    return (getattr(module, "bias", None) is None) == (twin.bias is None) and all(
-        getattr(module, name, None) == getattr(twin, name, None) for name in settings
-    )
+    bias = getattr(layer, "bias", None) is not None
+    return weight_shape(layer), bias, *(getattr(layer, name, None) for name in settings)
 
 
-def _own_tensors(module: nn.Module) -> set[str]:
-    return {
-        name for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
-    }
+def _kind(module: nn.Module) -> tuple[Any, ...]:
+    own = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+    return type(module), module.extra_repr(), {name for name, _ in own}
 
 
 def _fresh(kind: type[N], config: Config, seed: int, device: str) -> N:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from compresslab.errors import CompressionError
-from compresslab.quantization.scheme import QuantizedTensor, Scheme
+from compresslab.quantization.scheme import QuantizedTensor, Scheme, with_parameters
 from compresslab.quantization.schemes import KMeans
 from compresslab.quantization.uniform import Symmetric
 
@@ -47,12 +47,15 @@ class FakeQuantize(nn.Module):
         return self._through_learned(self.step, weight)
 
     def _through_learned(self, steps: Tensor, weight: Tensor) -> Tensor:
-        granularity, blocks, start = self.scheme.granularity, [], 0
+        granularity, blocks = self.scheme.granularity, []
         low, high = self.scheme.code_range
-        _check_steps(steps, self.scheme)
-        for rows in granularity.split(weight.float()):
-            step = steps[start : (start := start + len(rows)), None]
-            step = _straight_through(step, step * (rows.shape[1] * high) ** -0.5)
+        if bad := int((~((steps > 0) & steps.isfinite())).sum()):
+            raise CompressionError(
+                f"{bad} of {len(steps)} learned steps of {self.scheme} are not positive and finite any more; "
+                "train with a smaller learning rate."
+            )
+        for rows, own in with_parameters(granularity.split(weight.float()), {"step": steps[:, None]}):
+            step = _straight_through(own["step"], own["step"] * (rows.shape[1] * high) ** -0.5)
             code = (rows * (1 / step)).clamp(low, high)
             blocks.append(_straight_through(code.round(), code) * step)
         return granularity.join(blocks, tuple(weight.shape)).to(weight.dtype)
@@ -94,34 +97,21 @@ def _first_step(scheme: Scheme, weight: Tensor) -> Float[Tensor, " rows"]:
     return torch.where(means == 0, 1.0, steps)
 
 
-def _check_steps(steps: Tensor, scheme: Scheme) -> None:
-    """Refuse steps that an optimizer has driven out of their range."""
-    if bad := int((~((steps > 0) & steps.isfinite())).sum()):
-        raise CompressionError(
-            f"{bad} of {len(steps)} learned steps of {scheme} are not positive and finite any more; "
-            "train with a smaller learning rate."
-        )
-
-
 def fake_quantizer(layer: nn.Module) -> FakeQuantize | None:
     """Return the fake quantization of a layer's weight, or None."""
-    found = _parametrizations(layer)
-    first = found[0] if found is not None else None
+    if not parametrize.is_parametrized(layer, "weight"):
+        return None
+    first = _parametrizations(layer)[0]
     return first if isinstance(first, FakeQuantize) else None
 
 
 def float_weight(layer: nn.Module) -> Tensor:
     """Return the float weight behind a layer, fake-quantized or not."""
-    found = _parametrizations(layer)
-    if found is not None and fake_quantizer(layer) is not None:
-        return cast(Tensor, found.original)
-    return cast(Tensor, layer.weight)
+    return cast(Tensor, layer.weight if fake_quantizer(layer) is None else _parametrizations(layer).original)
 
 
-def _parametrizations(layer: nn.Module) -> parametrize.ParametrizationList | None:
-    if not parametrize.is_parametrized(layer, "weight"):
-        return None
-    return cast(parametrize.ParametrizationList, cast(nn.ModuleDict, layer.parametrizations)["weight"])
+def _parametrizations(layer: Any) -> parametrize.ParametrizationList:
+    return layer.parametrizations["weight"]
 
 
 class LearnedCodebook(FakeQuantize):

@@ -43,20 +43,14 @@ def fold_norms(model: nn.Module) -> nn.Module:
     for conv_name, norm_name in list(_pairs(result)):
         conv = cast(nn.Conv2d, result.get_submodule(conv_name))
         norm = cast(nn.BatchNorm2d, result.get_submodule(norm_name))
-        mean, variance = _statistics(norm, norm_name)
-        _fold(conv, norm, mean, variance)
+        if norm.running_mean is None or norm.running_var is None:  # computed from each batch
+            raise CompressionError(
+                f"The norm {norm_name!r} keeps no running statistics, so it is no fixed map and cannot be "
+                "folded; train it with track_running_stats=True."
+            )
+        _fold(conv, norm, norm.running_mean, norm.running_var)
         replace(result, norm_name, nn.Identity())
     return result
-
-
-def _statistics(norm: nn.BatchNorm2d, name: str) -> tuple[Tensor, Tensor]:
-    """Return mean and variance; refuse a norm that computes them from each batch."""
-    if norm.running_mean is None or norm.running_var is None:
-        raise CompressionError(
-            f"The norm {name!r} keeps no running statistics, so it is no fixed map and cannot be folded; "
-            "train it with track_running_stats=True."
-        )
-    return norm.running_mean, norm.running_var
 
 
 def _pairs(model: nn.Module) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int8, Int32, Int64
+from jaxtyping import Float, Int8, Int32, Int64, Shaped
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -78,20 +78,23 @@ def requantize(
     return (total.long() * multiplier + (1 << (shift - 1))) >> shift
 
 
-def _clamped(total: Int64[Tensor, "..."]) -> Int8[Tensor, "..."]:
-    return total.clamp(LOWEST, HIGHEST).to(torch.int8)
+def _clamped(total: Shaped[Tensor, "..."]) -> Int8[Tensor, "..."]:
+    return total.clamp_(LOWEST, HIGHEST).to(torch.int8)
 
 
-class QuantizeInput(nn.Module):
-    """Bring float inputs to codes: the one place where floats enter."""
+class _OnGrid(nn.Module):
+    """Give codes of one grid."""
 
     def __init__(self, grid: Grid) -> None:
         super().__init__()
         self.grid = grid
 
+
+class QuantizeInput(_OnGrid):
+    """Bring float inputs to codes: the one place where floats enter."""
+
     def forward(self, x: Float[Tensor, "..."]) -> Int8[Tensor, "..."]:
-        codes = torch.round(x * (1 / self.grid.scale)) + self.grid.zero_point
-        return codes.clamp_(LOWEST, HIGHEST).to(torch.int8)
+        return _clamped(torch.round(x * (1 / self.grid.scale)) + self.grid.zero_point)
 
 
 class IntegerLayer(nn.Module):
@@ -170,19 +173,14 @@ class IntegerConv2d(IntegerLayer):
     Padding holds the code of zero, not the code 0.
 
     Args:
-        like: the convolution whose kernel size, stride and padding to keep.
+        like: the convolution whose kernel size, stride, padding and bias to keep.
 
     Raises:
         CompressionError: it has groups, dilation, or a padding by name or not with zeros.
     """
 
     def __init__(
-        self,
-        like: nn.Conv2d | QuantizedConv2d,
-        weight: QuantizedTensor,
-        bias: Tensor | None,
-        source: Grid,
-        target: Grid | None,
+        self, like: nn.Conv2d | QuantizedConv2d, weight: QuantizedTensor, source: Grid, target: Grid | None
     ) -> None:
         padding, mode = like.padding, getattr(like, "padding_mode", "zeros")
         if like.groups != 1 or tuple(like.dilation) != (1, 1) or isinstance(padding, str) or mode != "zeros":
@@ -191,7 +189,7 @@ class IntegerConv2d(IntegerLayer):
                 f"padding={padding!r} of {mode}; only plain convolutions are supported. "
                 "Leave this network in floats."
             )
-        super().__init__(weight, bias, source, target)
+        super().__init__(weight, like.bias, source, target)
         self.kernel_size, self.stride, self.padding = like.kernel_size, like.stride, padding
 
     def windows(self, x: Int8[Tensor, "batch in h w"]) -> Int8[Tensor, "batch h2 w2 columns"]:
@@ -207,12 +205,8 @@ class IntegerConv2d(IntegerLayer):
         return maps.reshape(*rows.shape[:3], -1).permute(0, 3, 1, 2).contiguous()
 
 
-class IntegerReLU(nn.Module):
+class IntegerReLU(_OnGrid):
     """Lift codes below the code of zero to it."""
-
-    def __init__(self, grid: Grid) -> None:
-        super().__init__()
-        self.grid = grid
 
     def forward(self, x: Int8[Tensor, "..."]) -> Int8[Tensor, "..."]:
         return x.clamp(min=self.grid.zero_point)
@@ -245,12 +239,8 @@ class IntegerAdd(nn.Module):
         return _clamped(((total + (1 << (self.shift - 1))) >> self.shift) + self.target.zero_point)
 
 
-class IntegerMean(nn.Module):
+class IntegerMean(_OnGrid):
     """Average every channel's map to one code of the same grid, halves upward."""
-
-    def __init__(self, grid: Grid) -> None:
-        super().__init__()
-        self.grid = grid
 
     def forward(self, x: Int8[Tensor, "batch channels h w"]) -> Int8[Tensor, "batch channels 1 1"]:
         total = x.int().sum(dim=(2, 3), keepdim=True)

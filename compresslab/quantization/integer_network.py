@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 
 from compresslab.errors import CompressionError
-from compresslab.models.tracing import trace
+from compresslab.models.tracing import Watching, trace
 from compresslab.quantization.clipping import Clip, MinMax
 from compresslab.quantization.fake import fake_quantizer
 from compresslab.quantization.folding import fold_norms
@@ -64,8 +64,8 @@ def quantize_activations(
     traced.graph.eliminate_dead_code()
     for node in traced.graph.nodes:
         _check(traced, node)
-    grids = {node: _grid(node, seen, clip) for node, seen in _observe(traced, batches).items()}
-    _convert(traced, grids)
+    seen = _observe(traced, batches)
+    _convert(traced, {node: _grid(node, values, clip) for node, values in seen.items()})
     traced.graph.lint()
     traced.recompile()
     traced.delete_all_unused_submodules()
@@ -140,22 +140,17 @@ def _grid(node: fx.Node, seen: Float[Tensor, " values"], clip: Clip) -> Grid:
 @torch.inference_mode()
 def _observe(traced: fx.GraphModule, batches: Iterable[Tensor]) -> dict[fx.Node, Tensor]:
     """Run the batches and keep the values of every node that needs a grid."""
-    if isinstance(batches, Tensor):
-        batches = [batches]
-    last = next(node for node in traced.graph.nodes if node.op == "output").args[0]
+    last = traced.graph.output_node().args[0]
     held = [node for node in traced.graph.nodes if node.op != "output" and node != last]
     seen: dict[fx.Node, list[Tensor]] = {_grid_holder(traced, node): [] for node in held}
 
-    class Observer(fx.Interpreter):
-        def run_node(self, n: fx.Node) -> Any:
-            value = super().run_node(n)
-            if n in seen:
-                seen[n].append(value.flatten())
-            return value
+    def see(node: fx.Node, value: Tensor) -> Tensor:
+        seen[node].append(value.flatten())
+        return value
 
-    observer = Observer(traced)
-    for images in batches:
-        observer.run(images)
+    watching = Watching(traced, seen, see)
+    for images in [batches] if isinstance(batches, Tensor) else batches:
+        watching.run(images)
     if not all(seen.values()):
         raise CompressionError(
             "No batches were given to calibrate on; pass some training images, for example "
@@ -169,7 +164,7 @@ def _integer_layer(layer: nn.Module | None, sources: list[Grid], target: Grid | 
     if isinstance(layer, nn.Linear | QuantizedLinear):
         return IntegerLinear(_codes(layer), layer.bias, sources[0], target)
     if isinstance(layer, nn.Conv2d | QuantizedConv2d):
-        return IntegerConv2d(layer, _codes(layer), layer.bias, sources[0], target)
+        return IntegerConv2d(layer, _codes(layer), sources[0], target)
     if target is not None:  # only the last layer, which has weights, has none
         if layer is None:
             return IntegerAdd(sources[0], sources[1], target)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrize
 
-from compresslab.errors import CompressionError
+from compresslab.errors import CompressionError, one_of
 from compresslab.quantization.fake import FakeQuantize, LearnedCodebook, fake_quantizer, float_weight
 from compresslab.quantization.layers import QuantizedLayer, quantized_like, replace
 from compresslab.quantization.scheme import QuantizedTensor, Scheme
@@ -87,7 +87,11 @@ def fake_quantize(model: nn.Module, schemes: Schemes, learned_step: bool = False
                 f"{fake_quantizer(layer) or 'something else'}; start from the float model."
             )
         _quantized(name, scheme, layer)  # refuse now what the first training step would refuse
-        fake = _fake(scheme, float_weight(layer), learned_step)
+        weight = float_weight(layer)
+        if learned_step and isinstance(scheme, KMeans):
+            fake: FakeQuantize = LearnedCodebook(scheme, weight)
+        else:
+            fake = FakeQuantize(scheme, weight, learned_step)
         parametrize.register_parametrization(layer, "weight", fake)
         prepared.add(layer)
     return result
@@ -134,14 +138,7 @@ def _check_wanted(model: nn.Module, layers: Mapping[str, nn.Module], wanted: Map
             )
         if name in done:
             raise CompressionError(f"Layer {name!r} is quantized already; start from the float model.")
-        if name != "*" and name not in layers:
-            raise CompressionError(f"There is no layer {name!r} to quantize; there are {', '.join(layers)}.")
+        one_of(name, ["*", *layers], "layer")
     if not layers:
         state = "are quantized already" if done else "do not exist"
         raise CompressionError(f"The linear and convolution layers of this {type(model).__name__} {state}.")
-
-
-def _fake(scheme: Scheme, weight: Tensor, learned_step: bool) -> FakeQuantize:
-    if learned_step and isinstance(scheme, KMeans):
-        return LearnedCodebook(scheme, weight)
-    return FakeQuantize(scheme, weight, learned_step)

@@ -7,7 +7,7 @@ looks it up. Schemes override only what is theirs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,14 +15,9 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from compresslab.errors import CompressionError
-from compresslab.quantization.granularity import (
-    Granularity,
-    PerChannel,
-    PerGroup,
-    PerTensor,
-    granularity_to_dict,
-)
+from compresslab.errors import CompressionError, whole
+from compresslab.quantization.granularity import Granularity
+from compresslab.quantization.values import check_choice, to_json
 
 Parameters = Mapping[str, Shaped[Tensor, "rows ..."]]
 Layout = dict[str, tuple[tuple[int, ...], torch.dtype]]
@@ -42,7 +37,7 @@ class QuantizedTensor:
 
     Chapter: 02.
 
-    >>> from compresslab.quantization.schemes import Symmetric
+    >>> from compresslab import Symmetric
     >>> Symmetric(bits=4).quantize(torch.tensor([[0.7, -0.32, 0.04]])).codes
     tensor([[ 7, -3,  0]], dtype=torch.int8)
     """
@@ -53,9 +48,9 @@ class QuantizedTensor:
 
     def __post_init__(self) -> None:
         check_shape(self.shape, self.scheme)
-        codes = {"codes": (self.shape, self.scheme.code_dtype)}
-        check_layout({"codes": self.codes}, codes, self.scheme)
-        check_layout(self.parameters, self.scheme.parameter_layout(self.shape), self.scheme)
+        codes: Layout = {"codes": (self.shape, self.scheme.code_dtype)}
+        wanted = codes | self.scheme.parameter_layout(self.shape)
+        check_layout({"codes": self.codes, **self.parameters}, wanted, self.scheme)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -74,11 +69,9 @@ class QuantizedTensor:
 
     def dequantize(self) -> Float[Tensor, "..."]:
         """Decode the codes to float32."""
-        granularity, blocks, start = self.scheme.granularity, [], 0
-        for block in granularity.split(self.codes):
-            rows = slice(start, start := start + len(block))
-            blocks.append(self.scheme.decode(block, {k: v[rows] for k, v in self.parameters.items()}))
-        return granularity.join(blocks, self.shape)
+        granularity = self.scheme.granularity
+        pairs = with_parameters(granularity.split(self.codes), self.parameters)
+        return granularity.join([self.scheme.decode(*pair) for pair in pairs], self.shape)
 
     def __repr__(self) -> str:
         stored = sum(tensor.numel() * tensor.element_size() for tensor in self.parameters.values())
@@ -94,11 +87,20 @@ class Scheme:
 
     A scheme is a frozen dataclass: comparable, hashable, printable. It works on tensors alone.
     The least a scheme must bring is ``fit`` and ``levels``.
+
+    Raises:
+        CompressionError: impossible bits or granularity, or what a scheme has of its own.
     """
 
     granularity: Granularity
     bits: int
+    lowest_bits: ClassVar[int] = 1
     code_dtype: ClassVar[torch.dtype] = torch.uint8
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        check_choice(self.granularity, Granularity, f"the granularity of {name}")
+        whole(self.bits, f"the bits of {name}", self.lowest_bits, 8)
 
     @property
     def code_range(self) -> tuple[int, int]:
@@ -114,8 +116,8 @@ class Scheme:
         raise NotImplementedError
 
     def row_layout(self) -> Layout:
-        """Describe what one row stores: name -> (shape of one row's entry, dtype)."""
-        raise NotImplementedError
+        """Describe what one row stores: name -> (shape of one row's entry, dtype); most store a scale."""
+        return {"scale": ((), torch.float32)}
 
     def encode(self, rows: Float[Tensor, "rows columns"], parameters: Parameters) -> Tensor:
         """Give each weight the code of its nearest level; a tie goes to the lower level."""
@@ -154,15 +156,20 @@ class Scheme:
             fitted = [self.fit(block) for block in blocks]
             parameters = {name: torch.cat([fit[name] for fit in fitted]) for name in fitted[0]}
         check_layout(parameters, self.parameter_layout(tuple(weight.shape)), self)
-        codes, start = [], 0
-        for block in blocks:
-            rows = slice(start, start := start + len(block))
-            codes.append(self.encode(block, {name: value[rows] for name, value in parameters.items()}))
+        codes = [self.encode(*pair) for pair in with_parameters(blocks, parameters)]
         return QuantizedTensor(self, self.granularity.join(codes, tuple(weight.shape)), dict(parameters))
 
     def to_dict(self) -> dict[str, Any]:
-        """Write the scheme as JSON-able values; ``quantizers.scheme_from_dict`` reads them back."""
-        return {"name": type(self).__name__, "granularity": granularity_to_dict(self.granularity)}
+        """Write the scheme as JSON-able values; ``schemes.scheme_from_dict`` reads them back."""
+        return {"name": "", "granularity": {}} | to_json(self)  # in the order of every file so far
+
+
+def with_parameters(blocks: list[Tensor], parameters: Parameters) -> Iterator[tuple[Tensor, Parameters]]:
+    """Give each block of a weight with the parameters of its own rows."""
+    start = 0
+    for block in blocks:
+        rows = slice(start, start := start + len(block))
+        yield block, {name: value[rows] for name, value in parameters.items()}
 
 
 def middles_of(levels: Float[Tensor, "rows levels"]) -> Float[Tensor, "rows levels-1"]:
@@ -220,23 +227,4 @@ def check_layout(found: Parameters, wanted: Layout, scheme: Scheme) -> None:
         raise CompressionError(
             f"{scheme} stores {wanted}; found {described}. "
             "Build quantized tensors with scheme.quantize(weight), of a weight of the same shape."
-        )
-
-
-def check_granularity(scheme: Scheme) -> None:
-    """Refuse a granularity that is not one of the three values."""
-    if not isinstance(scheme.granularity, PerTensor | PerChannel | PerGroup):
-        raise CompressionError(
-            f"{type(scheme).__name__} was given the granularity {scheme.granularity!r}; "
-            "take PerTensor(), PerChannel() or PerGroup(size), with the parentheses."
-        )
-
-
-def check_bits(scheme: Scheme, lowest: int) -> None:
-    """Refuse a width outside ``lowest`` to 8, or a bad granularity."""
-    check_granularity(scheme)
-    bits = scheme.bits
-    if isinstance(bits, bool) or not isinstance(bits, int) or not lowest <= bits <= 8:
-        raise CompressionError(
-            f"{type(scheme).__name__} was asked for {bits!r} bits; it takes an integer from {lowest} to 8."
         )

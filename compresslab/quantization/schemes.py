@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,20 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from compresslab.errors import CompressionError
-from compresslab.quantization.clipping import clip_from_dict
-from compresslab.quantization.granularity import Granularity, PerTensor, build_value, granularity_from_dict
+from compresslab.quantization.granularity import Granularity, PerTensor
 from compresslab.quantization.kmeans import kmeans_centroids
-from compresslab.quantization.scheme import (
-    Layout,
-    Parameters,
-    QuantizedTensor,
-    Scheme,
-    check_bits,
-    check_granularity,
-)
+from compresslab.quantization.scheme import Layout, Parameters, Scheme
 from compresslab.quantization.uniform import Asymmetric, Symmetric
-
-__all__ = ["Asymmetric", "Binary", "KMeans", "PowerOfTwo", "QuantizedTensor", "Symmetric", "Ternary"]
+from compresslab.quantization.values import from_json
 
 
 @dataclass(frozen=True)
@@ -44,12 +36,6 @@ class Binary(Scheme):
 
     granularity: Granularity = PerTensor()
     bits: int = field(default=1, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        check_granularity(self)
-
-    def row_layout(self) -> Layout:
-        return {"scale": ((), torch.float32)}
 
     def fit(self, rows: Float[Tensor, "rows columns"]) -> dict[str, Tensor]:
         return {"scale": rows.abs().mean(dim=1, dtype=torch.float64).float()}
@@ -74,9 +60,6 @@ class Ternary(Scheme):
         granularity: which weights share a scale and a threshold.
         factor: the threshold in units of the row's mean magnitude, between 0 and 1.
 
-    Raises:
-        CompressionError: impossible granularity or factor.
-
     Source: Li, Zhang, Liu, Ternary Weight Networks, 2016, equations 4 to 6 (arXiv:1605.04711).
     Chapter: 04.
 
@@ -89,23 +72,16 @@ class Ternary(Scheme):
     bits: int = field(default=2, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_granularity(self)
-        if (
-            isinstance(self.factor, bool)
-            or not isinstance(self.factor, int | float)
-            or not 0 < self.factor < 1
-        ):
+        super().__post_init__()
+        if not isinstance(self.factor, float) or not 0 < self.factor < 1:
             raise CompressionError(
-                f"Ternary was asked for a factor of {self.factor!r}; it must lie between 0 and 1, "
+                f"Ternary was asked for a factor of {self.factor!r:.80}; it must lie between 0 and 1, "
                 "or a row of equal weights would vanish."
             )
 
     @property
     def code_range(self) -> tuple[int, int]:
         return 0, 2
-
-    def row_layout(self) -> Layout:
-        return {"scale": ((), torch.float32)}
 
     def _large(self, rows: Float[Tensor, "rows columns"]) -> Tensor:
         magnitude = rows.abs().double()  # float64: the mean of huge rows and of tiny ones must survive
@@ -124,9 +100,6 @@ class Ternary(Scheme):
     def encode(self, rows: Float[Tensor, "rows columns"], parameters: Parameters) -> Tensor:
         return (1 + rows.sign() * self._large(rows)).to(self.code_dtype)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {**super().to_dict(), "factor": self.factor}
-
 
 @dataclass(frozen=True)
 class PowerOfTwo(Scheme):
@@ -140,9 +113,6 @@ class PowerOfTwo(Scheme):
         bits: width of a code, 2 to 8: zero and ``2**(bits - 1) - 1`` powers of each sign.
         granularity: which weights share a top exponent.
 
-    Raises:
-        CompressionError: impossible bits or granularity.
-
     Source: Miyashita, Lee, Murmann, 2016 (arXiv:1603.01025).
     Chapter: 05.
 
@@ -155,9 +125,7 @@ class PowerOfTwo(Scheme):
 
     bits: int = 4
     granularity: Granularity = PerTensor()
-
-    def __post_init__(self) -> None:
-        check_bits(self, 2)
+    lowest_bits: ClassVar[int] = 2
 
     @property
     def code_range(self) -> tuple[int, int]:
@@ -179,9 +147,6 @@ class PowerOfTwo(Scheme):
         powers = torch.ldexp(torch.ones(exponents.shape, device=top.device), exponents)
         return torch.cat([-powers.flip(1), torch.zeros_like(powers[:, :1]), powers], dim=1)
 
-    def to_dict(self) -> dict[str, Any]:
-        return {**super().to_dict(), "bits": self.bits}
-
 
 @dataclass(frozen=True)
 class KMeans(Scheme):
@@ -193,9 +158,6 @@ class KMeans(Scheme):
         granularity: which weights share a codebook.
         keep_zero: reserve one centroid of each row for exactly 0 and fit the others to the weights that
             are not 0, so that a pruned weight stays one.
-
-    Raises:
-        CompressionError: impossible bits or granularity.
 
     Source: Han, Mao, Dally, Deep Compression, 2016, section 3 (arXiv:1510.00149).
     Chapter: 06.
@@ -209,9 +171,9 @@ class KMeans(Scheme):
     keep_zero: bool = False
 
     def __post_init__(self) -> None:
-        check_bits(self, 1)
+        super().__post_init__()
         if not isinstance(self.keep_zero, bool):
-            raise CompressionError(f"KMeans was given keep_zero={self.keep_zero!r}; write True or False.")
+            raise CompressionError(f"KMeans was given keep_zero={self.keep_zero!r:.80}; write True or False.")
 
     def row_layout(self) -> Layout:
         return {"centroids": ((2**self.bits,), torch.float32)}
@@ -230,17 +192,13 @@ class KMeans(Scheme):
     def levels(self, parameters: Parameters) -> Float[Tensor, "rows levels"]:
         return parameters["centroids"]
 
-    def to_dict(self) -> dict[str, Any]:
-        zero = {"keep_zero": True} if self.keep_zero else {}  # left out where it is not asked: older files
-        return {**super().to_dict(), "bits": self.bits, **zero}
+
+SCHEMES: Mapping[str, type[Scheme]] = MappingProxyType(
+    {cls.__name__: cls for cls in (Symmetric, Asymmetric, Binary, Ternary, PowerOfTwo, KMeans)}
+)
 
 
-_NAMES: dict[str, type] = {
-    cls.__name__: cls for cls in (Symmetric, Asymmetric, Binary, Ternary, PowerOfTwo, KMeans)
-}
-
-
-def scheme_from_dict(values: Mapping[str, Any]) -> Scheme:
+def scheme_from_dict(values: Any) -> Scheme:
     """Read back what ``scheme.to_dict()`` wrote.
 
     Raises:
@@ -249,11 +207,4 @@ def scheme_from_dict(values: Mapping[str, Any]) -> Scheme:
     >>> scheme_from_dict(Ternary(factor=0.5).to_dict())
     Ternary(granularity=PerTensor(), factor=0.5)
     """
-    if not isinstance(values, Mapping):
-        raise CompressionError(f"A scheme was expected as a mapping with a name; found {values!r:.80}.")
-    arguments = dict(values)
-    if "granularity" in arguments:
-        arguments["granularity"] = granularity_from_dict(arguments["granularity"])
-    if "clip" in arguments:
-        arguments["clip"] = clip_from_dict(arguments["clip"])
-    return build_value(_NAMES, arguments, "scheme")
+    return from_json(SCHEMES.values(), values, "scheme")

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from compresslab.errors import CompressionError
-from compresslab.quantization.clipping import Clip, LeastSquares, MinMax, Percentile, clip_to_dict
+from compresslab.quantization.clipping import Clip, MinMax
 from compresslab.quantization.granularity import Granularity, PerTensor
-from compresslab.quantization.scheme import Layout, Parameters, Scheme, check_bits
+from compresslab.quantization.scheme import Layout, Parameters, Scheme
+from compresslab.quantization.values import check_choice
 
 _TILE = 2**17  # weights: 512 kB of float32, a share of a common second-level cache
 
@@ -51,7 +52,7 @@ def encode_uniform(
     zero: Float[Tensor, " rows"] | None,
     code_range: tuple[int, int],
     dtype: torch.dtype,
-) -> Int[Tensor, "rows columns"]:
+) -> Integer[Tensor, "rows columns"]:
     """Compute ``clamp(zero + round_half_even(weight * inverse))`` for every weight.
 
     Args:
@@ -72,7 +73,7 @@ def encode_uniform(
 
 
 def decode_uniform(
-    codes: Int[Tensor, "rows columns"],
+    codes: Integer[Tensor, "rows columns"],
     scale: Float[Tensor, " rows"],
     zero: Float[Tensor, " rows"] | None,
 ) -> Float[Tensor, "rows columns"]:
@@ -96,15 +97,10 @@ class _Uniform(Scheme):
     bits: int = 8
     granularity: Granularity = PerTensor()
     clip: Clip = MinMax()
-    lowest_bits: ClassVar[int]
 
     def __post_init__(self) -> None:
-        check_bits(self, self.lowest_bits)
-        if not isinstance(self.clip, MinMax | Percentile | LeastSquares):
-            raise CompressionError(
-                f"{type(self).__name__} was given the clip {self.clip!r}; "
-                "take MinMax(), Percentile(value) or LeastSquares(), with the parentheses."
-            )
+        super().__post_init__()
+        check_choice(self.clip, Clip, f"the clip of {type(self).__name__}")
 
     def grid(self, low: Float[Tensor, " rows"], high: Float[Tensor, " rows"]) -> dict[str, Tensor]:
         """Give the parameters whose grid runs from ``low`` to ``high``."""
@@ -140,9 +136,6 @@ class _Uniform(Scheme):
     def decode(self, codes: Tensor, parameters: Parameters) -> Float[Tensor, "rows columns"]:
         return decode_uniform(codes, parameters["scale"], self.zero(parameters))
 
-    def to_dict(self) -> dict[str, Any]:
-        return {**super().to_dict(), "bits": self.bits, "clip": clip_to_dict(self.clip)}
-
 
 @dataclass(frozen=True)
 class Symmetric(_Uniform):
@@ -152,9 +145,6 @@ class Symmetric(_Uniform):
         bits: width of a code, 2 to 8.
         granularity: which weights share a scale.
         clip: where the grid ends; the scale is that end divided by ``q``, and 1 for a row of zeros.
-
-    Raises:
-        CompressionError: impossible bits, granularity or clip.
 
     Source: Jacob et al., 2018, section 2.1 (arXiv:1712.05877), with the zero point at 0.
     Chapter: 02.
@@ -170,9 +160,6 @@ class Symmetric(_Uniform):
     @property
     def code_range(self) -> tuple[int, int]:
         return 1 - 2 ** (self.bits - 1), 2 ** (self.bits - 1) - 1
-
-    def row_layout(self) -> Layout:
-        return {"scale": ((), torch.float32)}
 
     def grid(self, low: Float[Tensor, " rows"], high: Float[Tensor, " rows"]) -> dict[str, Tensor]:
         return {"scale": _scale(torch.maximum(-low, high), self.code_range[1])}
@@ -190,9 +177,6 @@ class Asymmetric(_Uniform):
         granularity: which weights share a scale and a zero point.
         clip: where the grid ends.
 
-    Raises:
-        CompressionError: impossible bits, granularity or clip.
-
     Source: Jacob et al., 2018, section 2.1 (arXiv:1712.05877).
     Chapter: 03.
 
@@ -200,8 +184,6 @@ class Asymmetric(_Uniform):
     >>> code.codes, code.parameters["zero_point"]
     (tensor([0, 1, 3], dtype=torch.uint8), tensor([0], dtype=torch.uint8))
     """
-
-    lowest_bits: ClassVar[int] = 1
 
     def row_layout(self) -> Layout:
         return {"scale": ((), torch.float32), "zero_point": ((), torch.uint8)}

@@ -12,11 +12,12 @@ from torch.nn import functional
 
 from compresslab import models
 from compresslab.errors import CompressionError
-from compresslab.models.architectures import LARGEST_WIDTH
+from compresslab.models.widths import LARGEST_WIDTH
 from compresslab.quantization.layers import quantized_like
 from compresslab.quantization.uniform import Symmetric
 
 NAMES = ("article", "lenet_300_100", "lenet5", "residual")
+every_network = pytest.mark.parametrize("name", NAMES)
 # Caffe's LeNet and LeNet-300-100: the counts that Han et al. 2015 round to 431K and 267K; the article's:
 # (9 + 1) 32 + (9 * 32 + 1) 64 + (49 * 64 + 1) 100 + (100 + 1) 10
 PARAMETERS = {"article": 333_526, "lenet_300_100": 266_610, "lenet5": 431_080}
@@ -68,13 +69,13 @@ def warmed(name: str) -> nn.Module:
     return model.eval()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_network
 def test_counts_are_those_of_the_literature(name):
     count = sum(p.numel() for p in models.build(name).parameters())
     assert count == PARAMETERS[name] if name in PARAMETERS else count < 100_000
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_network
 def test_every_network_equals_its_formula(name):
     model = warmed(name)
     with torch.no_grad():
@@ -84,7 +85,7 @@ def test_every_network_equals_its_formula(name):
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_network
 def test_every_leaf_is_a_submodule_that_takes_part(name):
     model, seen = models.build(name).eval(), set()
     leaves = {n: m for n, m in model.named_modules() if not list(m.children())}
@@ -94,18 +95,17 @@ def test_every_leaf_is_a_submodule_that_takes_part(name):
     assert seen == leaves.keys()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_network
 def test_fx_sees_only_modules_and_one_addition_per_block(name):
     model = warmed(name)
     traced = fx.symbolic_trace(model)
     calls = [node for node in traced.graph.nodes if node.op not in ("placeholder", "output")]
-    assert [n.target for n in calls if n.op != "call_module"] == [torch.add] * (
-        3 if name == "residual" else 0
-    )
+    others = [n.target for n in calls if n.op != "call_module"]
+    assert others == [torch.add] * (3 if name == "residual" else 0)
     assert torch.equal(traced(images()), model(images()))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_network
 def test_weights_come_from_the_seed_alone(name):
     torch.manual_seed(1)
     before = torch.get_rng_state()
@@ -140,44 +140,38 @@ def test_fresh_weights_follow_torchs_law(network):
             assert abs(square - float((theirs / bound).square().mean())) <= spread
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_network
 def test_the_meta_device_allocates_nothing_and_knows_every_shape(name):
     real, meta = models.build(name).state_dict(), models.build(name, device="meta").state_dict()
     assert all(tensor.is_meta for tensor in meta.values())
-    assert {k: (v.shape, v.dtype) for k, v in real.items()} == {
-        k: (v.shape, v.dtype) for k, v in meta.items()
-    }
+    assert [(k, v.shape, v.dtype) for k, v in real.items()] == [
+        (k, v.shape, v.dtype) for k, v in meta.items()
+    ]
 
 
 def test_the_widest_network_costs_nothing_on_meta():
-    widest = {"conv1": LARGEST_WIDTH, "conv2": LARGEST_WIDTH, "fc1": LARGEST_WIDTH, "classes": LARGEST_WIDTH}
-    model = models.build("article", widest, device="meta")
+    model = models.article(*[LARGEST_WIDTH] * 4, device="meta")
     assert sum(p.numel() for p in model.parameters()) * 4 > 3e9  # gigabytes, were they real
 
 
 width = st.integers(1, 40)
-KWARGS = {
-    "article": st.fixed_dictionaries({"conv1": width, "conv2": width, "fc1": width, "classes": width}),
-    "lenet_300_100": st.fixed_dictionaries({"fc1": width, "fc2": width, "classes": width}),
-    "lenet5": st.fixed_dictionaries({"conv1": width, "conv2": width, "fc1": width, "classes": width}),
-    "residual": st.integers(1, 4).flatmap(
-        lambda n: st.fixed_dictionaries(
-            {
-                "widths": st.lists(width, min_size=n, max_size=n),
-                "inner": st.lists(width, min_size=n, max_size=n),
-                "channels": width,
-                "classes": width,
-                "norm": st.booleans(),
-            }
+
+
+def kwargs_of(name: str) -> st.SearchStrategy[dict]:
+    if name != "residual":
+        return st.fixed_dictionaries(dict.fromkeys(models.builder_of(models.build(name))[1], width))
+    per_block = st.integers(1, 4).map(lambda n: st.lists(width, min_size=n, max_size=n))
+    return per_block.flatmap(
+        lambda widths: st.fixed_dictionaries(
+            {"widths": widths, "inner": widths, "channels": width, "classes": width, "norm": st.booleans()}
         )
-    ),
-}
+    )
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_network
 def test_builder_and_build_are_inverse_through_json(name):
     @settings(deadline=None, max_examples=30)  # a busy machine is not a failure
-    @given(KWARGS[name])
+    @given(kwargs_of(name))
     def law(kwargs):
         found = models.builder_of(models.build(name, kwargs))
         assert found == (name, kwargs)
@@ -216,31 +210,27 @@ def test_builder_of_knows_the_residual_network_with_its_norms_folded():
     assert model.state_dict().keys() == bare.state_dict().keys()
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda m: setattr(m, "relu1", nn.Tanh()),
-        lambda m: setattr(m, "conv1", nn.Conv2d(1, 20, 3, padding=1)),  # conv2 still reads 32
-        lambda m: setattr(m, "fc2", nn.Linear(100, 10, bias=False)),
-        lambda m: setattr(m, "conv1", nn.Sequential(m.conv1)),
-        lambda m: setattr(m, "extra", nn.ReLU()),
-        lambda m: setattr(m, "fc1", nn.Identity()),
-        lambda m: setattr(m, "pool1", nn.MaxPool2d(2, stride=1)),
-        lambda m: m.register_buffer("note", torch.zeros(1)),
-    ],
-    ids=["activation", "cut halfway", "no bias", "wrapped", "extra", "gone", "pooling", "buffer"],
-)
+CHANGES = {
+    "activation": {"relu1": nn.Tanh()},
+    "cut halfway": {"conv1": nn.Conv2d(1, 20, 3, padding=1)},  # conv2 still reads 32
+    "no bias": {"fc2": nn.Linear(100, 10, bias=False)},
+    "wrapped": {"conv1": nn.Sequential(nn.Conv2d(1, 32, 3, padding=1))},
+    "extra": {"extra": nn.ReLU()},
+    "gone": {"fc1": nn.Identity()},
+    "pooling": {"pool1": nn.MaxPool2d(2, stride=1)},
+    "buffer": {"note": nn.Buffer(torch.zeros(1))},
+    # equal weight shapes, another function: a file by name would answer differently
+    "stride": {"conv1": nn.Conv2d(1, 32, 3, padding=1, stride=2)},
+    "padding": {"conv1": nn.Conv2d(1, 32, 3)},
+    "dilation": {"conv1": nn.Conv2d(1, 32, 3, padding=2, dilation=2)},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_builder_of_gives_none_for_what_the_builder_would_not_build(change):
     model = models.article()
-    change(model)
-    assert models.builder_of(model) is None
-
-
-@pytest.mark.parametrize("conv", [{"stride": 2}, {"padding": 0}, {"dilation": 2, "padding": 2}])
-def test_builder_of_looks_at_how_a_convolution_steps(conv):
-    """Equal weight shapes, another function: a file by name would answer differently."""
-    model = models.article()
-    model.conv1 = nn.Conv2d(1, 32, 3, **{"padding": 1, **conv})
+    for name, part in change.items():
+        setattr(model, name, part)
     assert models.builder_of(model) is None
 
 
@@ -249,38 +239,34 @@ def test_builder_of_gives_none_for_strangers():
     assert models.builder_of(fx.symbolic_trace(models.article())) is None
 
 
-@pytest.mark.parametrize("bad", [0, -1, True, 1.5, "32", None, [3], LARGEST_WIDTH + 1, 10**30])
-@pytest.mark.parametrize("name", NAMES)
-def test_widths_out_of_bounds_are_refused(name, bad):
-    with pytest.raises(CompressionError, match=r"needs classes as an int between 1 and 4096, found .*; give"):
-        models.build(name, {"classes": bad})
-
-
-@pytest.mark.parametrize(
-    "kwargs",
-    [
-        {"widths": []}, {"widths": 16}, {"widths": [16, 32]}, {"widths": [1] * 9, "inner": [1] * 9},
-        {"inner": [16, 32, 0]}, {"inner": "abc"}, {"widths": [16, 32, [64]]}, {"norm": 1}, {"norm": None},
+NO_WIDTH = "was asked for classes of a network; give a whole number from 1 to 4,096"
+NO_LIST = "was asked for widths of a network; list 1 to 8, one per block"
+BAD = (0, -1, True, 1.5, "32", None, [3], LARGEST_WIDTH + 1, 10**30)
+REFUSED = [
+    *[(n, {"classes": width}, NO_WIDTH) for n in NAMES for width in BAD],
+    *[("residual", {"widths": widths}, NO_LIST) for widths in ([], 16, [1] * 9)],
+    ("residual", {"inner": "abc"}, "'abc' was asked for inner of a network; list 1 to 8"),
+    ("residual", {"inner": [16, 32, 0]}, "0 was asked for inner of a network; give a whole number"),
+    ("residual", {"widths": [16, 32, [64]]}, r"\[64\] was asked for widths"),
+    ("residual", {"widths": [16, 32]}, "3 inner widths were asked for 2 blocks; give one for each"),
+    ("residual", {"channels": (3,)}, r"\(3,\) was asked for channels"),
+    *[("residual", {"norm": norm}, "norm of a network; write True or False") for norm in (1, None)],
+    *[(n, None, "There is no network .* there are article, lenet_300_100") for n in ("", "Article", "seed")],
+    *[(n, None, "There is no network") for n in ("__class__", None, 3, ["article"])],
+    *[
+        ("article", kwargs, "takes the keywords classes, conv1, conv2, fc1; found")
+        for kwargs in ({"conv3": 1}, {"seed": 1}, {"device": "cpu"}, [1], "conv1", {3: 4})
     ],
-)  # fmt: skip
-def test_the_residual_configuration_refuses_nonsense(kwargs):
-    with pytest.raises(CompressionError, match="ResidualConfig needs"):
-        models.build("residual", kwargs)
+]
 
 
-@pytest.mark.parametrize("name", ["", "Article", "seed", "__class__", None, 3, ["article"]])
-def test_unknown_names_are_refused(name):
-    with pytest.raises(CompressionError, match="known are article, lenet_300_100"):
-        models.build(name)
+@pytest.mark.parametrize(("name", "kwargs", "words"), REFUSED)
+def test_what_is_no_network_is_refused(name, kwargs, words):
+    with pytest.raises(CompressionError, match=words):
+        models.build(name, kwargs)
 
 
-@pytest.mark.parametrize("kwargs", [{"conv3": 1}, {"seed": 1}, {"device": "cpu"}, [1], "conv1", {3: 4}])
-def test_unknown_keywords_are_refused(kwargs):
-    with pytest.raises(CompressionError, match="takes the keywords classes, conv1, conv2, fc1, found"):
-        models.build("article", kwargs)
-
-
-@pytest.mark.parametrize("name", NAMES)
+@every_network
 def test_a_deep_copy_shares_nothing(name):
     model = warmed(name)
     expected, twin = model(images()), copy.deepcopy(model)
@@ -290,7 +276,7 @@ def test_a_deep_copy_shares_nothing(name):
     assert torch.equal(twin(images()), expected)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@every_network
 def test_the_printed_counts_add_up(name):
     title, *lines = repr(models.build(name)).splitlines()
     last = (line.split()[-1].replace(",", "") for line in lines)

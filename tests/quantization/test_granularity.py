@@ -1,20 +1,15 @@
 """Splitting a weight into rows loses nothing, mixes nothing and counts right."""
 
-import json
-
 import pytest
 import torch
 from hypothesis import given
 from references import row_indices
 from strategies import granularities, shapes
 
-from compresslab.errors import CompressionError
 from compresslab.quantization.granularity import (
     PerChannel,
     PerGroup,
     PerTensor,
-    granularity_from_dict,
-    granularity_to_dict,
 )
 
 
@@ -61,36 +56,3 @@ def test_a_group_size_that_does_not_divide_leaves_a_short_last_group_in_each_cha
 def test_a_group_larger_than_a_channel_is_the_channel():
     assert PerGroup(10**400).rows((3, 5)) == 3  # an integer, however large, never becomes a float
     assert PerGroup(10**400).split(numbered((3, 5)))[0].shape == (3, 5)
-
-
-@given(granularities)
-def test_a_granularity_is_a_value(granularity):
-    again = granularity_from_dict(json.loads(json.dumps(granularity_to_dict(granularity))))
-    assert again == granularity
-    assert hash(again) == hash(granularity)
-    assert eval(repr(granularity)) == granularity
-
-
-@pytest.mark.parametrize("size", [0, -1, True, 2.0, "8", None])
-def test_an_impossible_group_size_is_refused(size):
-    with pytest.raises(CompressionError, match=r"group size.*at least 1.*PerGroup\(64\)"):
-        PerGroup(size)
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        (None, "mapping with a name; found None"),
-        ([], "mapping with a name"),
-        ({}, "mapping with a name"),
-        ({"name": 7}, "mapping with a name"),
-        ({"name": "PerPixel"}, "'PerPixel' is unknown; there are PerChannel, PerGroup, PerTensor"),
-        ({"name": "PerGroup"}, "cannot take {}"),
-        ({"name": "PerTensor", "size": 3}, "cannot take"),
-        ({"name": "PerGroup", "size": 0}, "at least 1"),
-        ({"name": "PerGroup", "size": 8, 3: 1}, "cannot take"),
-    ],
-)
-def test_odd_values_name_no_granularity(values, words):
-    with pytest.raises(CompressionError, match=words):
-        granularity_from_dict(values)

@@ -16,14 +16,14 @@ from references import (
     integer_mean,
     integer_relu,
 )
-from samples import images, network, state
+from samples import images, network
 from torch import nn
 from torch.nn import functional as F
 
 from compresslab.errors import CompressionError
 from compresslab.quantization.clipping import LeastSquares, MinMax, Percentile
 from compresslab.quantization.folding import fold_norms
-from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
+from compresslab.quantization.granularity import PerChannel, PerTensor
 from compresslab.quantization.integer import (
     Grid,
     IntegerAdd,
@@ -35,8 +35,7 @@ from compresslab.quantization.integer import (
     requantize,
 )
 from compresslab.quantization.integer_network import quantize_activations
-from compresslab.quantization.quantizing import fake_quantize, quantize
-from compresslab.quantization.schemes import Binary
+from compresslab.quantization.quantizing import quantize
 from compresslab.quantization.uniform import Symmetric
 
 int32 = st.integers(-(2**31), 2**31 - 1)
@@ -75,11 +74,6 @@ def test_halves_go_upward_on_both_sides_of_zero():
     multiplier, shift = fixed_point(torch.tensor([0.5]))
     totals = torch.tensor([[-3], [-1], [1], [3]], dtype=torch.int32)
     assert requantize(totals, multiplier, shift).flatten().tolist() == [-1, 0, 1, 2]
-
-
-def test_a_factor_too_large_for_int64_is_refused():
-    with pytest.raises(CompressionError, match=r"1\.07e\+09 times finer than the sums"):
-        fixed_point(torch.tensor([1.0, 2.0**30]))
 
 
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=20))
@@ -164,12 +158,8 @@ def test_only_codes_travel_between_the_layers(name):
 
 
 @pytest.mark.parametrize("name", ["article", "residual"])
-def test_the_argument_is_untouched_and_the_result_is_the_same_for_any_batch_size(name):
-    model = network(name).train()
-    before = state(model)
-    integer = quantize_activations(model, pixels(1))
-    assert state(model) == before
-    assert model.training
+def test_the_result_is_the_same_for_any_batch_size(name):
+    integer = quantize_activations(network(name), pixels(1))
     one_by_one = torch.cat([integer(image[None]) for image in pixels()])
     assert torch.equal(one_by_one, integer(pixels()))
 
@@ -234,17 +224,6 @@ def test_the_largest_sum_that_is_allowed_is_exact():
         assert layer.accumulate(x).item() == -sign * 127 * 128 * columns
 
 
-def test_one_column_more_is_refused():
-    with pytest.raises(CompressionError, match=r"132105 inputs could overflow: they may reach 2\.15e\+09"):
-        perceptron_layer((2**31 - 1) // (127 * 128) + 1)
-
-
-@pytest.mark.parametrize("bias", [3e9, -3e9, math.inf, math.nan])
-def test_a_bias_too_large_for_int32_is_refused(bias):
-    with pytest.raises(CompressionError, match="2 inputs could overflow"):
-        perceptron_layer(2, bias)
-
-
 @given(st.tuples(*[st.floats(1e-6, 1e6)] * 3), st.tuples(*[st.integers(-128, 127)] * 5))
 def test_an_addition_is_near_the_real_one_and_never_overflows(scales, codes):
     left, right, target = (Grid(s, z) for s, z in zip(scales, codes, strict=False))
@@ -267,87 +246,10 @@ def test_a_mean_is_the_nearest_code_halves_upward(codes):
     assert int(IntegerMean(Grid(1.0, 0))(maps)) == integer_mean(maps[0].numpy())[0]
 
 
-# --- what is refused, by its name ---
-
-
-class Functional(nn.Module):
-    def __init__(self, function) -> None:
-        super().__init__()
-        self.fc, self.function = nn.Linear(784, 3), function
-
-    def forward(self, x):
-        return self.fc(self.function(x.flatten(1)) if self.function is not None else x.flatten(1))
-
-
-class TwoInputs(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc = nn.Linear(784, 3)
-
-    def forward(self, x, y):
-        return self.fc(x + y)
-
-
-class TwoOutputs(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.flatten, self.fc, self.fd = nn.Flatten(), nn.Linear(784, 3), nn.Linear(784, 3)
-
-    def forward(self, x):
-        x = self.flatten(x)
-        return self.fc(x), self.fd(x)
-
-
-def ending(*layers: nn.Module, columns: int = 784) -> nn.Sequential:
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(columns, 3))
-
-
-REFUSED = [
-    (ending(nn.Sigmoid()), r"'_0' \(Sigmoid\) has no integer rule"),
-    (ending(nn.AvgPool2d(1)), r"\(AvgPool2d\) has no integer rule"),
-    (ending(nn.AdaptiveAvgPool2d(2), columns=4), r"\(AdaptiveAvgPool2d\)"),
-    (ending(nn.BatchNorm2d(1)), r"\(BatchNorm2d\)"),
-    (ending(nn.MaxPool2d(1, return_indices=True)), r"\(MaxPool2d\)"),
-    (Functional(None), r"'flatten' \(flatten\) has no integer rule.*as layers"),
-    (Functional(torch.relu), r"\(flatten\)"),
-    (TwoInputs(), r"'y' \(y\) has no integer rule"),
-    (TwoOutputs(), "must end with one linear or convolution layer"),
-    (nn.Sequential(nn.Flatten(), nn.Linear(784, 3), nn.ReLU()), r"ends with _2; .*must end with one linear"),
-    (ending(nn.Conv2d(1, 1, 1, dilation=2)), r"dilation=\(2, 2\)"),
-    (ending(nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1, groups=2)), columns=1568), "groups=2"),
-    (ending(nn.Conv2d(1, 1, 3, padding="same")), "padding='same'"),
-    (ending(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")), "of reflect"),
-    (quantize(ending(), Binary()), "quantized by Binary.*need Symmetric weights"),
-    (quantize(ending(), Symmetric(8, PerGroup(64))), "per tensor or per channel"),
-    (fake_quantize(ending(), Symmetric(8)), r"layer '1' still trains through quantization; freeze it first"),
-]
-
-
-@pytest.mark.parametrize(
-    ("model", "words"), REFUSED, ids=lambda value: value[:40] if isinstance(value, str) else ""
-)
-def test_what_has_no_integer_rule_is_refused_by_its_name(model, words):
-    with pytest.raises(CompressionError, match=words):
-        quantize_activations(model, pixels(1))
-
-
-@pytest.mark.parametrize("batches", [[], torch.zeros(0, 1, 28, 28)], ids=["no batch", "an empty batch"])
-def test_calibration_needs_images(batches):
-    with pytest.raises(CompressionError, match=r"calibrate on|The activations of .* shape \(0,\)"):
-        quantize_activations(network(), batches)
-
-
-def test_activations_that_are_not_finite_are_named():
-    x = pixels(1)
-    x[0, 0, 0, 0] = math.nan
-    with pytest.raises(CompressionError, match=r"activations of 'images': .* 1 of 2352 values NaN"):
-        quantize_activations(network(), x)
-
-
 def test_a_convolution_of_windows_equals_torchs_own_on_integers():
-    like = nn.Conv2d(3, 4, (3, 2), stride=(2, 1), padding=(1, 0))
+    like = nn.Conv2d(3, 4, (3, 2), stride=(2, 1), padding=(1, 0), bias=False)
     code = Symmetric(8, PerTensor()).quantize(normal(4, 3, 3, 2))
-    layer = IntegerConv2d(like, code, None, Grid(1.0, 5), None)
+    layer = IntegerConv2d(like, code, Grid(1.0, 5), None)
     x = torch.randint(-128, 128, (2, 3, 7, 8), generator=torch.Generator().manual_seed(0)).to(torch.int8)
     expected = F.conv2d(F.pad(x - 5.0, (0, 0, 1, 1)), code.codes.float(), stride=(2, 1))  # exact below 2**24
     assert isinstance(layer, IntegerLayer)

@@ -2,21 +2,14 @@
 
 import copy
 import io
-import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from strategies import matrices, ordinary, schemes, symmetric
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrize
 
-from compresslab.errors import CompressionError
-from compresslab.quantization.fake import FakeQuantize, fake_quantizer, float_weight
-from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
-from compresslab.quantization.layers import QuantizedConv2d, QuantizedLinear, quantized_like, replace
+from compresslab.quantization.granularity import PerChannel
+from compresslab.quantization.layers import QuantizedLinear, quantized_like, replace
 from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary
 from compresslab.quantization.uniform import Asymmetric, Symmetric
 
@@ -120,114 +113,3 @@ def test_replace_finds_dotted_names_and_keeps_the_mode():
     replace(model, "1", quantized(model[1]))
     assert [type(m) for m in (model[0][0], model[1])] == [QuantizedLinear, QuantizedLinear]
     assert (model[0][0].training, model[1].training) == (False, True)
-
-
-def test_what_cannot_be_a_quantized_layer_is_refused():
-    code = Symmetric(4).quantize(torch.ones(4, 6))
-    with pytest.raises(CompressionError, match=r"ReLU cannot be quantized; nn\.Linear and nn\.Conv2d can"):
-        quantized_like(nn.ReLU(), code)
-    with pytest.raises(CompressionError, match=r"shape \(4, 6\) was given for a layer that has \(6, 4\)"):
-        quantized_like(nn.Linear(4, 6), code)
-    reflecting = nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")
-    with pytest.raises(CompressionError, match=r"padding_mode='reflect'.*only 'zeros'"):
-        QuantizedConv2d(Symmetric(4).quantize(reflecting.weight), reflecting)
-
-
-# --- training through quantization ---
-
-
-@given(schemes, matrices(ordinary))
-def test_the_forward_pass_is_the_decoded_weight_to_the_last_bit(scheme, weight):
-    assert torch.equal(FakeQuantize(scheme, weight)(weight), scheme.quantize(weight).dequantize())
-
-
-@given(schemes, matrices(ordinary), st.data())
-def test_the_gradient_passes_straight_through(scheme, weight, data):
-    upstream = torch.rand(
-        weight.shape, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
-    )
-    weight = weight.clone().requires_grad_()
-    FakeQuantize(scheme, weight)(weight).backward(upstream)
-    assert torch.equal(weight.grad, upstream)
-
-
-@given(symmetric, matrices(ordinary))
-def test_freezing_a_learned_step_gives_what_training_used_to_the_last_bit(scheme, weight):
-    fake = FakeQuantize(scheme, weight, learned_step=True)
-    with torch.no_grad():
-        fake.step.mul_(1.1)
-    assert torch.equal(fake(weight), fake.freeze(weight).dequantize())
-    assert torch.equal(fake.freeze(weight).parameters["scale"], fake.step)
-
-
-def esser(weight, steps, upstream, q):
-    """Gradients of the weights and the steps by the paper's equations 2, 3 and section 2.2, one by one."""
-    for_weights, for_steps = torch.zeros_like(weight), torch.zeros_like(steps)
-    for row in range(len(weight)):
-        for column in range(weight.shape[1]):
-            v = float(weight[row, column]) / float(steps[row])
-            inside = -q < v < q
-            for_weights[row, column] = float(upstream[row, column]) * inside
-            slope = round(v) - v if inside else math.copysign(q, v)
-            for_steps[row] += float(upstream[row, column]) * slope / math.sqrt(weight.shape[1] * q)
-    return for_weights, for_steps
-
-
-@pytest.mark.parametrize("bits", [2, 3, 4, 8])
-def test_the_gradient_of_the_step_is_the_papers(bits):
-    weight = torch.randn((3, 50), generator=torch.Generator().manual_seed(0), dtype=torch.float64).float()
-    upstream = torch.randn((3, 50), generator=torch.Generator().manual_seed(1))
-    fake = FakeQuantize(Symmetric(bits, PerChannel()), weight, learned_step=True)
-    own = weight.clone().requires_grad_()
-    fake(own).backward(upstream)
-    for_weights, for_steps = esser(
-        weight.double(), fake.step.detach().double(), upstream.double(), 2 ** (bits - 1) - 1
-    )
-    # Multiplied by the step and by its rounded inverse: three roundings, and zero stays zero.
-    assert ((own.grad - for_weights).abs() <= 3 * 2.0**-24 * (1 + 2.0**-20) * for_weights.abs()).all()
-    # A sum of 50 terms of magnitude q at most, each with a few roundings of 2**-24, divided by sqrt(50 q).
-    slack = 50 * 8 * 2.0**-24 * float(upstream.abs().max()) * 2 ** ((bits - 1) / 2)
-    assert (fake.step.grad - for_steps).abs().max() <= slack
-
-
-@pytest.mark.parametrize("granularity", [PerTensor(), PerChannel(), PerGroup(4)], ids=str)
-def test_a_learned_step_starts_at_twice_the_mean_magnitude_over_the_root_of_q(granularity):
-    weight = torch.randn((3, 10), generator=torch.Generator().manual_seed(0))
-    step = FakeQuantize(Symmetric(4, granularity), weight, learned_step=True).step.detach()
-    expected = [2 * float(row.abs().mean()) / 7**0.5 for b in granularity.split(weight) for row in b]
-    assert step.tolist() == pytest.approx(expected, rel=1e-6)
-
-
-def test_a_learned_step_of_zeros_starts_at_one_and_of_tiny_weights_stays_tiny():
-    steps = FakeQuantize(Symmetric(2, PerChannel()), torch.tensor([[0.0], [1e-30]]), True).step
-    assert steps.tolist() == pytest.approx([1.0, 2e-30])
-
-
-@pytest.mark.parametrize("step", [0.0, -0.1, math.nan, math.inf])
-def test_a_step_that_an_optimizer_ruined_is_named(step):
-    fake = FakeQuantize(Symmetric(4, PerChannel()), torch.ones(3, 2), learned_step=True)
-    with torch.no_grad():
-        fake.step[1] = step
-    with pytest.raises(CompressionError, match=r"1 of 3 learned steps.*smaller learning rate"):
-        fake(torch.ones(3, 2))
-
-
-def test_a_learned_step_is_for_symmetric_grids():
-    with pytest.raises(CompressionError, match=r"learned step was asked for Ternary.*only Symmetric"):
-        FakeQuantize(Ternary(), torch.ones(3, 2), learned_step=True)
-
-
-@pytest.mark.parametrize("learned", [True, False])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_other_float_types_train_too(dtype, learned):
-    layer = seeded(nn.Linear(6, 4)).to(dtype)
-    fake = FakeQuantize(Symmetric(4), layer.weight, learned)
-    parametrize.register_parametrization(layer, "weight", fake)
-    assert layer(inputs(2, 6).to(dtype)).dtype == dtype
-    assert torch.equal(layer.weight, fake.freeze(float_weight(layer)).dequantize().to(dtype))
-
-
-def test_only_our_own_parametrization_is_taken_for_a_fake_quantizer():
-    layer = nn.utils.parametrizations.weight_norm(nn.Linear(6, 4))
-    assert fake_quantizer(layer) is None
-    assert torch.equal(float_weight(layer), layer.weight)
