@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from compresslab.models.tracing import evaluating
 from compresslab.quantization.integer import IntegerLayer
 from compresslab.quantization.layers import QuantizedLayer
 
@@ -80,7 +81,7 @@ def count_macs(model: nn.Module, image: Float[Tensor, "1 channels height width"]
         module.register_forward_hook(add) for module in model.modules() if isinstance(module, _MULTIPLYING)
     ]
     try:
-        with torch.inference_mode():
+        with evaluating(model), torch.inference_mode():
             model(image)
     finally:
         for hook in hooks:
