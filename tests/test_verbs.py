@@ -106,7 +106,7 @@ LOOKS = {
     "compare": Verb(lambda net: compare(*[measure(net, DATA, latency=False)] * 2)),
     "evaluate": Verb(lambda net: evaluate(net, DATA)),
     "sensitivity": Verb(lambda net: sensitivity(net, DATA, shares=(0.5,))),
-    "count_macs": Verb(lambda net: count_macs(net, IMAGES)),
+    "count_macs": Verb(lambda net: count_macs(net, IMAGES[:1])),
     "encode": Verb(encode),
     "graph_of": Verb(lambda net: str(graph_of(net)), follows=True),
     "hold_zeros": Verb(hold_zeros),

@@ -62,7 +62,7 @@ def bytes_in_memory(model: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
-def count_macs(model: nn.Module, image: Float[Tensor, "1 channels height width"]) -> int:
+def count_macs(model: nn.Module, image: Float[Tensor, "1 ..."]) -> int:
     """Count multiplications with addition for one image, by watching the layers while it passes.
 
     A layer that runs twice counts twice. Zeros count too: a dense kernel multiplies by them like by any other

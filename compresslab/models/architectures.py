@@ -1,6 +1,7 @@
 """The four networks that the book makes small, and their widths."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
@@ -78,8 +79,8 @@ class ResidualConfig(Config):
     the convolutions: biases there, nothing to normalise.
     """
 
-    widths: tuple[int, ...] = (16, 32, 64)
-    inner: tuple[int, ...] = (16, 32, 64)
+    widths: Sequence[int] = (16, 32, 64)
+    inner: Sequence[int] = (16, 32, 64)
     channels: int = 1
     classes: int = 10
     norm: bool = True

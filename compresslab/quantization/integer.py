@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int8, Int32, Int64
+from jaxtyping import Float, Int, Int8, Int32, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -78,7 +78,7 @@ def requantize(
     return (total.long() * multiplier + (1 << (shift - 1))) >> shift
 
 
-def _clamped(total: Int64[Tensor, "..."]) -> Int8[Tensor, "..."]:
+def _clamped(total: Int[Tensor, "..."]) -> Int8[Tensor, "..."]:
     return total.clamp(LOWEST, HIGHEST).to(torch.int8)
 
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Integer
 from torch import Tensor
 
 from compresslab.errors import CompressionError
@@ -51,7 +51,7 @@ def encode_uniform(
     zero: Float[Tensor, " rows"] | None,
     code_range: tuple[int, int],
     dtype: torch.dtype,
-) -> Int[Tensor, "rows columns"]:
+) -> Integer[Tensor, "rows columns"]:
     """Compute ``clamp(zero + round_half_even(weight * inverse))`` for every weight.
 
     Args:
@@ -72,7 +72,7 @@ def encode_uniform(
 
 
 def decode_uniform(
-    codes: Int[Tensor, "rows columns"],
+    codes: Integer[Tensor, "rows columns"],
     scale: Float[Tensor, " rows"],
     zero: Float[Tensor, " rows"] | None,
 ) -> Float[Tensor, "rows columns"]:

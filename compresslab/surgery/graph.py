@@ -165,7 +165,7 @@ class Graph:
         return "\n".join(lines)
 
 
-def _sorted(member: Bool[ndarray, "names units"]) -> tuple[list[Row], Row]:
+def _sorted(member: Bool[ndarray, "names units"]) -> tuple[list[Int[ndarray, " _"]], Row]:
     """Sort the roots by the names that have them; return the sorts, and for each root its sort."""
     roots = np.flatnonzero(member[:-1].any(0))
     keys = np.ascontiguousarray(np.packbits(member[:, roots], axis=0).T)
