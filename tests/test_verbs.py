@@ -5,7 +5,6 @@ in common, on the four networks of the book, with marks that a careless verb wou
 modes, a frozen parameter, a gradient, an attribute and hooks of the user's.
 """
 
-import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -164,7 +163,8 @@ def storages(model: nn.Module) -> set[int]:
 
 
 def chance() -> tuple[Any, ...]:
-    return raw(torch.get_rng_state()), np.random.get_state()[1].tobytes(), random.getstate()  # noqa: NPY002
+    """Python's own generator is not among them: beartype draws from it which item of a list to look at."""
+    return raw(torch.get_rng_state()), np.random.get_state()[1].tobytes()  # noqa: NPY002
 
 
 def plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 from numpy import ndarray
 from torch import Tensor
 
@@ -41,7 +41,7 @@ def count_of(share: float, total: int) -> int:
     return round(share * total)
 
 
-def smallest(scores: Sequence[Float[Tensor, "..."]], count: int) -> list[Bool[Tensor, "..."]]:
+def smallest(scores: Sequence[Num[Tensor, "..."]], count: int) -> list[Bool[Tensor, "..."]]:
     """Mark exactly ``count`` of the smallest scores over all tensors together.
 
     Where scores are equal, the earlier ones are marked: tensors in the order given, within a tensor
@@ -76,7 +76,7 @@ def smallest(scores: Sequence[Float[Tensor, "..."]], count: int) -> list[Bool[Te
     return masks
 
 
-def refuse_nan(scores: Sequence[Float[Tensor, "..."]]) -> None:
+def refuse_nan(scores: Sequence[Num[Tensor, "..."]]) -> None:
     """Raise a CompressionError where a score is NaN."""
     _refuse_nan(_flat(scores))
 

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -104,7 +105,7 @@ def _checked(scores: Scores, weights: Mapping[str, Tensor]) -> Scores:
 
 
 def _scopes(
-    names: list[str], share: Share | None, per_layer: bool, pattern: Pattern | None
+    names: list[str], share: Any, per_layer: bool, pattern: Pattern | None
 ) -> list[tuple[list[str], float]]:
     """Say which layers are compared with each other, and what share of them goes."""
     if isinstance(pattern, NofM):

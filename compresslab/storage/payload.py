@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Collection
 from dataclasses import replace
-from typing import BinaryIO
+from io import BufferedIOBase
 
 import numpy as np
 import torch
@@ -90,7 +90,7 @@ def _shorter(*written: tuple[Entry, list[bytes]]) -> tuple[Entry, list[bytes]]:
     return min(written, key=cost)
 
 
-def from_stream(entry: Entry, stream: BinaryIO) -> Stored:
+def from_stream(entry: Entry, stream: BufferedIOBase) -> Stored:
     """Read the tensor that an entry describes, no more and no less.
 
     Raises:
@@ -135,7 +135,7 @@ def _raw(tensor: Tensor) -> bytes:
     return _little_endian(data, tensor.dtype.itemsize).tobytes()
 
 
-def _read(name: str, shape: tuple[int, ...], dtype: torch.dtype, stream: BinaryIO) -> Tensor:
+def _read(name: str, shape: tuple[int, ...], dtype: torch.dtype, stream: BufferedIOBase) -> Tensor:
     tensor = torch.empty(shape, dtype=dtype)
     data = tensor.reshape(-1).view(torch.uint8).numpy()
     if stream.readinto(memoryview(data)) != data.size:  # type: ignore[attr-defined]
@@ -146,7 +146,7 @@ def _read(name: str, shape: tuple[int, ...], dtype: torch.dtype, stream: BinaryI
     return tensor
 
 
-def _read_codes(entry: Entry, scheme: Scheme, stream: BinaryIO) -> np.ndarray:
+def _read_codes(entry: Entry, scheme: Scheme, stream: BufferedIOBase) -> np.ndarray:
     coding = entry.coding
     if coding is None:
         data = stream.read(packed_size(entry.count, scheme.bits))
@@ -160,7 +160,7 @@ def _read_codes(entry: Entry, scheme: Scheme, stream: BinaryIO) -> np.ndarray:
     return codes
 
 
-def _scatter(entry: Entry, coding: Coding, stream: BinaryIO) -> Tensor:
+def _scatter(entry: Entry, coding: Coding, stream: BufferedIOBase) -> Tensor:
     """Read the numbers that are not zero into their places."""
     planes = [stream.read(plane.length) for plane in coding.streams]
     mask = refusing(lambda: coding.mask(planes, entry.matrix_shape), f"The places of {entry.name!r:.80}")

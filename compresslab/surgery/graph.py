@@ -176,7 +176,7 @@ def _sorted(member: Bool[ndarray, "names units"]) -> tuple[list[Int[ndarray, " _
     return [np.flatnonzero(of == number) for number in range(len(first))], of
 
 
-def _met(of: Row, rows: Iterable[tuple[str, Row]]) -> dict[int, dict[str, None]]:
+def _met(of: Row, rows: Iterable[tuple[str, Int[ndarray, " _"]]]) -> dict[int, dict[str, None]]:
     """Return for each group the names whose rows have some of it, in order."""
     found: dict[int, dict[str, None]] = defaultdict(dict)
     for name, row in rows:

@@ -48,7 +48,7 @@ def main() -> int:
     file = Path(tempfile.mkdtemp()) / "model.clab"
     actions = {
         "quantize and save": (17, lambda: cl.save(cl.quantize(model, cl.Symmetric(4)), file)),
-        "prune_neurons": (14, lambda: cl.prune_neurons(model, criteria.l2_norm, 0.5)),
+        "prune_neurons": (14, lambda: cl.prune_neurons(model, criteria.taylor, 0.5, batches=noise.train)),
         "measure what is quantized": (21, lambda: cl.measure(small, noise, repeats=1)),
     }
     above = 0
