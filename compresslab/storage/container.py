@@ -11,9 +11,9 @@ import stat
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from io import BufferedIOBase
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO
 
 from torch import nn
 
@@ -136,7 +136,7 @@ def contents(data: bytes, max_bytes: int = MAX_BYTES) -> tuple[Entry, ...]:
     return _read_header(io.BytesIO(data), len(data), max_bytes).entries
 
 
-def _load(stream: BinaryIO, size: int, into: nn.Module | None, max_bytes: int) -> nn.Module:
+def _load(stream: BufferedIOBase, size: int, into: nn.Module | None, max_bytes: int) -> nn.Module:
     header = _read_header(stream, size, max_bytes)
     if into is None:
         with refusing("The file does not hold a network that can be built"):
@@ -149,7 +149,7 @@ def _load(stream: BinaryIO, size: int, into: nn.Module | None, max_bytes: int) -
     return model.eval()
 
 
-def _read_header(stream: BinaryIO, size: int, max_bytes: int) -> Header:
+def _read_header(stream: BufferedIOBase, size: int, max_bytes: int) -> Header:
     """Read up to the payload; after this the file's sizes are consistent and within the limit."""
     _check_limit(size, max_bytes)
     start = stream.read(PRELUDE.size)

@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Integer, UInt8
 
 from compresslab.errors import CompressionError, FormatError, whole
 from compresslab.storage.bits import check_symbols, count_symbols, pack, packed_size, unpack
@@ -17,8 +17,8 @@ from compresslab.storage.lanes import LONGEST, read_words, write_words
 
 
 def code_lengths(
-    counts: Int[np.ndarray, " n"] | Sequence[int], limit: int | None = None
-) -> Int[np.ndarray, " n"]:
+    counts: Integer[np.ndarray, " n"] | Sequence[int], limit: int | None = None
+) -> Integer[np.ndarray, " n"]:
     """Give each symbol the length of its word, so that the whole text is as short as words can make it.
 
     Args:
@@ -66,7 +66,7 @@ def _by_merging(counts: list[int]) -> list[int]:
     return lengths
 
 
-def _by_packages(counts: Int[np.ndarray, " n"], limit: int) -> Int[np.ndarray, " n"]:
+def _by_packages(counts: Integer[np.ndarray, " n"], limit: int) -> Int[np.ndarray, " n"]:
     """Pair the cheapest offers, round after round; count the coins of each symbol in what is left.
 
     Each round offers one coin for each symbol, and the packages of the round before. A coin of the last round

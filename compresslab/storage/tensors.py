@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Collection
 from dataclasses import replace
-from typing import BinaryIO
+from io import BufferedIOBase
 
 import numpy as np
 import torch
@@ -79,7 +79,7 @@ def _write_numbers(entry: Entry, value: Tensor, coders: Collection[str]) -> list
     return [(entry, [raw]), (replace(entry, coding=coding), [*planes, units[mask].tobytes()])]
 
 
-def from_stream(entry: Entry, stream: BinaryIO) -> Stored:
+def from_stream(entry: Entry, stream: BufferedIOBase) -> Stored:
     """Read the tensor that an entry describes, no more and no less.
 
     Raises:
@@ -97,7 +97,7 @@ def from_stream(entry: Entry, stream: BinaryIO) -> Stored:
     return tensor.reshape(entry.shape)
 
 
-def _read_weight(entry: Entry, scheme: Scheme, stream: BinaryIO) -> QuantizedTensor:
+def _read_weight(entry: Entry, scheme: Scheme, stream: BufferedIOBase) -> QuantizedTensor:
     codes = torch.from_numpy(_read_codes(entry, scheme, stream)).view(entry.dtype)
     parameters = {
         key: _read(f"{entry.name}, {key}", shape, dtype, stream)
@@ -109,7 +109,7 @@ def _read_weight(entry: Entry, scheme: Scheme, stream: BinaryIO) -> QuantizedTen
     return value
 
 
-def _read_codes(entry: Entry, scheme: Scheme, stream: BinaryIO) -> np.ndarray:
+def _read_codes(entry: Entry, scheme: Scheme, stream: BufferedIOBase) -> np.ndarray:
     """Read codes, packed side by side where nothing else is said; what they were read from is let go."""
     packed = Stream("packed", entry.count, packed_size(entry.count, scheme.bits))
     coding = entry.coding or Coding("dense", 0, entry.count, (packed,))
@@ -145,7 +145,7 @@ def _raw(tensor: Tensor) -> bytes:
     return _little_endian(data, tensor.dtype.itemsize).tobytes()
 
 
-def _read(name: str, shape: tuple[int, ...], dtype: torch.dtype, stream: BinaryIO) -> Tensor:
+def _read(name: str, shape: tuple[int, ...], dtype: torch.dtype, stream: BufferedIOBase) -> Tensor:
     tensor = torch.empty(shape, dtype=dtype)
     data = tensor.reshape(-1).view(torch.uint8).numpy()
     if stream.readinto(memoryview(data)) != data.size:  # type: ignore[attr-defined]

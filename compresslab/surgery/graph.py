@@ -158,7 +158,7 @@ class Graph:
         return "\n".join(lines)
 
 
-def _sorted(member: Bool[ndarray, "names units"]) -> tuple[list[Row], Row]:
+def _sorted(member: Bool[ndarray, "names units"]) -> tuple[list[Int[ndarray, " _"]], Row]:
     """Sort the roots by the names that have them; return the sorts, and for each root its sort."""
     roots = np.flatnonzero(member[:-1].any(0))
     keys = np.ascontiguousarray(np.packbits(member[:, roots], axis=0).T)
@@ -169,7 +169,7 @@ def _sorted(member: Bool[ndarray, "names units"]) -> tuple[list[Row], Row]:
     return [np.flatnonzero(of == number) for number in range(len(first))], of
 
 
-def _met(of: Row, rows: Iterable[tuple[str, Row]]) -> dict[int, dict[str, None]]:
+def _met(of: Row, rows: Iterable[tuple[str, Int[ndarray, " _"]]]) -> dict[int, dict[str, None]]:
     """Return for each group the names whose rows have some of it, in order."""
     found: dict[int, dict[str, None]] = defaultdict(dict)
     for name, row in rows:

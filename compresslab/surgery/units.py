@@ -77,7 +77,7 @@ class Units:
         self.hold(units, why)
         return units
 
-    def tie(self, left: Row, right: Row, why: str) -> None:
+    def tie(self, left: Int[ndarray, "..."], right: Int[ndarray, "..."], why: str) -> None:
         """Let ``left[i]`` and ``right[i]`` go or stay together."""
         if left.size != right.size:
             raise ValueError(f"{left.size} channels cannot go in pairs with {right.size}")

@@ -118,7 +118,7 @@ def test_macs_of_the_articles_network_by_hand():
 
 def test_a_layer_that_runs_twice_counts_twice():
     layer = nn.Linear(5, 5)
-    assert count_macs(nn.Sequential(layer, layer), torch.zeros(1, 5)) == 50
+    assert count_macs(nn.Sequential(layer, layer), torch.zeros(1, 1, 1, 5)) == 50
 
 
 @pytest.mark.parametrize("image", [torch.zeros(1, 1, 28, 28), torch.zeros(1, 3, 5, 5)])
