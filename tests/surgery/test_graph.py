@@ -133,6 +133,11 @@ HELD = {
     "slice": (lambda net, x, y: x[:, :2].flatten(1), "by place"),
     "half": (lambda net, x, y: x[:, : x.size(1) // 2].flatten(1), "by place"),
     "stripes": (lambda net, x, y: x[:, 1::2].flatten(1), "by place"),
+    "the first": (lambda net, x, y: x[:, ::7].flatten(1), "by place"),
+    "square": (
+        lambda net, x, y: x.mean((2, 3)).unsqueeze(2).expand(-1, -1, x.size(1)).flatten(1),
+        "by place",
+    ),
     "outer": (lambda net, x, y: (x[:, :1] * y).flatten(1), "by place"),
     "narrow": (lambda net, x, y: x.narrow(1, 0, 2).flatten(1), "by place"),
     "select": (lambda net, x, y: x.select(1, 3).flatten(1), "by place"),
