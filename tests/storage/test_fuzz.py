@@ -65,11 +65,8 @@ def few():
 
 
 def change_bytes(choose, data, others):
-    at, length, other = (
-        choose.randrange(len(data)),
-        choose.choice((1, 2, 4, 100, 1000)),
-        choose.choice(others),
-    )
+    at, length = choose.randrange(len(data)), choose.choice((1, 2, 4, 100, 1000))
+    other = choose.choice(others)
     match choose.choice(("flip", "flip", "byte", "word", "cut", "insert", "delete", "repeat", "splice")):
         case "flip":
             for _ in range(choose.choice((1, 1, 2, 8))):

@@ -102,6 +102,10 @@ CALLS = [
         lambda: Coding("bitmap", 0, 39, (Stream("packed", 1600, 200),)).mask([EYE], (40, 40)),
         "40 places are named for 39",
     ),
+    # what a header says of planes that are not there to be read
+    (lambda: Coding("dense", 0, 5, (Stream("packed", 5, 3),)).check((2, 3), 4), "5 values .* in 6 places"),
+    (lambda: Coding("bitmap", 0, 1, (Stream("packed", 5, 1),)).check((2, 3), None), "cannot hold 5 numbers"),
+    (lambda: Coding("gaps8", 0, 1, (Stream("huffman", 7, 1),)).check((2, 3), None), "cannot hold 7 numbers"),
     *(
         (lambda limit=limit: decode(encode(network())[0], max_bytes=limit), "asked for max_bytes; .* whole")
         for limit in (1e9, True, None, "256 MB", -1)
