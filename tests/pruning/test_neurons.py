@@ -76,9 +76,7 @@ def test_exactly_so_many_neurons_go(share, minimum, per_layer):
 
 
 def test_nothing_goes_at_a_share_of_zero():
-    model = network("residual")
-    same_again = prune_neurons(model, criteria.l1_norm, 0.0)
-    assert same(same_again, model)
+    assert same(prune_neurons(network("residual"), criteria.l1_norm, 0.0), network("residual"))
 
 
 # --- the right ones
@@ -234,21 +232,21 @@ def test_a_file_whose_layers_do_not_fit_each_other_is_refused():
 # --- budgets
 
 
-def test_a_budget_of_multiplications_is_met_by_the_smallest_share():
-    model = models.article()
-    whole = count_macs(model, images()[:1])
-    small = prune_neurons(model, criteria.l2_norm, max_macs=whole // 2)
-    assert (
-        whole // 2 * 0.97 < count_macs(small, images()[:1]) <= whole // 2
-    )  # a neuron more would be too many
-    larger = prune_neurons(model, criteria.l2_norm, max_macs=whole)
-    assert count_macs(larger, images()[:1]) <= whole
+def multiplications(model):
+    return count_macs(model, images()[:1])
 
 
-def test_a_budget_of_bytes_is_met():
+def size(model):
+    return len(encode(model)[0])
+
+
+@pytest.mark.parametrize(("name", "cost"), [("max_macs", multiplications), ("max_bytes", size)])
+def test_a_budget_is_met_by_the_smallest_share(name, cost):
     model = models.article()
-    small = prune_neurons(model, criteria.l2_norm, max_bytes=300_000)
-    assert 290_000 < len(encode(small)[0]) <= 300_000
+    budget = cost(model) // 2
+    small = prune_neurons(model, criteria.l2_norm, **{name: budget})
+    assert 0.97 * budget < cost(small) <= budget  # a neuron more would be too many
+    assert cost(prune_neurons(model, criteria.l2_norm, **{name: cost(model)})) <= cost(model)
 
 
 # --- dead neurons
@@ -329,7 +327,7 @@ def test_what_meets_the_image_is_not_dead(name):
     assert difference(answers(small, maps), answers(model, maps)) < 1e-13
 
 
-def test_weights_without_a_module_and_single_layers_have_no_dead():
+def test_the_living_weights_without_a_module_and_single_layers_stay():
     class ByHand(nn.Module):
         def __init__(self):
             super().__init__()
@@ -340,11 +338,7 @@ def test_weights_without_a_module_and_single_layers_have_no_dead():
 
     for model in (ByHand(), nn.Linear(8, 2)):
         assert same(drop_dead(model, torch.zeros(1, 8)), model)
-
-
-def test_a_network_of_the_living_stays_as_it_is():
-    model = network("residual")
-    assert same(drop_dead(model), model)
+    assert same(drop_dead(network("residual")), network("residual"))
 
 
 def test_batches_may_come_once():

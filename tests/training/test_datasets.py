@@ -73,12 +73,6 @@ def test_the_split_never_moves(digits):
     assert found.hexdigest() == "f11af427c8774b6f6890bc091948f8cbd55f851159100e6137441628cd5cf24a"
 
 
-def test_every_part_comes_with_its_classes_mixed(digits):
-    for part in PARTS:
-        # 100 draws without replacement miss a class of a tenth with probability below 0.9 ** 100 = 3e-5
-        assert len(set(getattr(digits, part).labels[:100].tolist())) == 10
-
-
 def test_two_calls_share_no_memory(digits):
     digits_again = data.digits()
     digits_again.train.images.zero_()
