@@ -4,14 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 BENCHES   := $(sort $(wildcard tests/bench/bench_*.py))
 
 # Two workers with one thread each use two cores without quarrelling over them.
 WORKERS ?= 2
 RUN     := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
-.PHONY: help book test lab check notebooks timings records bench clean
+.PHONY: help book test lab check notebooks prose timings records bench clean
 .DEFAULT_GOAL := help
 
 help:           ## list the targets
@@ -28,11 +27,9 @@ book: $(STAMP)  ## build the site
 	$(BIN)/jupyter-book build . --toc book/_toc.yml --all -W -n --keep-going
 	@echo "The book: _build/html/index.html"
 
-test: $(STAMP)  ## run every test, then every notebook, and compare its stored outputs
+test: $(STAMP)  ## run every test, then every notebook alone, and compare its stored outputs
 	$(RUN)
-ifneq ($(NOTEBOOKS),)
-	$(RUN) --nbval $(NOTEBOOKS) --nbval-sanitize-with tests/nbval_sanitize.cfg --nbval-cell-timeout 120
-endif
+	OMP_NUM_THREADS=1 $(BIN)/python book/tools/alone.py -n $(WORKERS) --dist loadscope
 
 lab: $(STAMP)   ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
@@ -43,11 +40,14 @@ check: $(STAMP) ## the fast loop: style, types, unit tests
 	$(BIN)/pyright
 	$(RUN) -m "not browser and not site and not slow"
 
-notebooks: $(STAMP) ## execute every notebook in place and store it in its normal form
-	$(BIN)/python book/tools/notebooks.py $(NOTEBOOKS)
+notebooks: $(STAMP) ## make the notebooks from book/chapters and run them; ONLY="03 12" for these
+	$(BIN)/python book/tools/notebooks.py $(ONLY)
 
-timings: $(STAMP) ## the same, and record the times and versions that the book shows
-	$(BIN)/python book/tools/notebooks.py --record $(NOTEBOOKS)
+prose: $(STAMP) ## the same, but run only notebooks whose code has changed
+	$(BIN)/python book/tools/notebooks.py --prose $(ONLY)
+
+timings: $(STAMP) ## make and run all, on a quiet machine: every time and version that the book shows
+	$(BIN)/python book/tools/notebooks.py --record
 
 records: $(STAMP) ## repeat the long experiments, an hour or two; the whole MNIST must lie under COMPRESSLAB_DATA
 	for script in train_checkpoints training_through_quantization weight_pruning penalties deep_compression slimming neuron_criteria ledger; do $(BIN)/python book/records/$$script.py || exit 1; done

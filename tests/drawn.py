@@ -1,4 +1,7 @@
-"""Networks drawn by Hypothesis: chains, additions, concatenation, groups, norms, pooling, flatten."""
+"""Networks drawn by Hypothesis: chains, additions, concatenation, groups, norms, pooling, flatten.
+
+And ``Coded``, for networks that a test writes down in one line.
+"""
 
 import torch
 from hypothesis import strategies as st
@@ -6,6 +9,19 @@ from torch import nn
 from torch.nn import functional
 
 ACTIVATIONS = [nn.ReLU(), nn.Tanh(), nn.Identity(), nn.SiLU()]
+
+
+class Coded(nn.Module):
+    """Layers and parameters under names, and a function of the network and its images that uses them."""
+
+    def __init__(self, code, **parts):
+        super().__init__()
+        self.code = code
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, x):
+        return self.code(self, x)
 
 
 class Drawn(nn.Module):
@@ -18,33 +34,32 @@ class Drawn(nn.Module):
     def forward(self, images):
         made = [images]
         for what, name, sources in self.steps:
-            inputs = [made[source] for source in sources]
-            made.append(self.run(what, name, inputs))
-        return self.head(self.finish(made[-1]))
+            made.append(self.run(what, name, [made[source] for source in sources]))
+        return self.head(ENDS[self.end](made[-1]))
 
     def run(self, what, name, inputs):
+        first, last = inputs[0], inputs[-1]
         if what == "layer":
-            return self.layers[name](inputs[0])
+            return self.layers[name](first)
         if what == "add":
-            return functional.relu(inputs[0] + inputs[1])
+            return functional.relu(first + last)
         if what == "times":
-            return inputs[0] * torch.sigmoid(inputs[1].mean((2, 3), keepdim=True))
+            return first * torch.sigmoid(last.mean((2, 3), keepdim=True))
         if what == "shuffle":
-            b, c, h, w = inputs[0].shape
-            return inputs[0].view(b, 2, c // 2, h, w).transpose(1, 2).reshape(b, -1, h, w)
+            b, c, h, w = first.shape
+            return first.view(b, 2, c // 2, h, w).transpose(1, 2).reshape(b, -1, h, w)
         if what == "halves":
-            left, right = inputs[0].chunk(2, dim=1)
+            left, right = first.chunk(2, dim=1)
             return left - right
         return torch.cat(inputs, 1)
 
-    def finish(self, maps):
-        if self.end == "flatten":
-            return torch.flatten(maps, 1)
-        if self.end == "view":
-            return maps.view(maps.size(0), -1)
-        if self.end == "pool":
-            return functional.adaptive_avg_pool2d(maps, 1).flatten(1)
-        return functional.max_pool2d(maps, 2).mean([2, 3])
+
+ENDS = {
+    "flatten": lambda maps: torch.flatten(maps, 1),
+    "view": lambda maps: maps.view(maps.size(0), -1),
+    "pool": lambda maps: functional.adaptive_avg_pool2d(maps, 1).flatten(1),
+    "mean": lambda maps: functional.max_pool2d(maps, 2).mean([2, 3]),
+}
 
 
 def layer(draw, inputs):
@@ -95,7 +110,7 @@ def networks(draw):
             layers[f"l{number}"], width = layer(draw, widths[source])
         steps.append((what, f"l{number}", sources))
         widths.append(width)
-    end = draw(st.sampled_from(["flatten", "view", "pool", "mean"]))
+    end = draw(st.sampled_from([*ENDS]))
     features = widths[-1] * (16 if end in ("flatten", "view") else 1)
     hidden = draw(st.integers(2, 6))
     norm = draw(st.sampled_from([nn.Identity(), nn.LayerNorm(hidden), nn.BatchNorm1d(hidden)]))

@@ -9,7 +9,9 @@ import copy
 
 import torch
 from torch import nn
-from torch.nn import functional
+
+from compresslab.surgery.cutting import cut
+from compresslab.surgery.graph import graph_of
 
 READERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d)
 
@@ -112,4 +114,16 @@ def difference(left, right):
     return float((left - right).abs().max() / right.abs().max())
 
 
-__all__ = ["answers", "calibrated", "difference", "functional", "ignoring", "rows_gone", "some_gone"]
+def law(model, images, near, share=0.5, seed=0, far=0.0):
+    """Cut this share of every group; hold the result against the network that ignores it.
+
+    ``near`` bounds how far they may be apart, ``far`` how little the cut may change at least.
+    """
+    graph = graph_of(model, images)
+    gone = some_gone(graph, share, seed)
+    small = cut(model, graph, gone, images)
+    expected = answers(ignoring(model, rows_gone(graph, gone)), images)
+    assert not expected.isnan().any()
+    assert difference(answers(small, images), expected) < near
+    assert difference(answers(model, images), expected) >= far, "the cut changed nothing"
+    return small

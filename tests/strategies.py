@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 
 from compresslab.quantization.clipping import LeastSquares, MinMax, Percentile
 from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
@@ -35,6 +36,21 @@ schemes = st.one_of(
 few = st.sampled_from([-3.0, -1.5, -1.0, -0.5, 0.0, 0.25, 0.5, 1.0, 1.5, 2.0])
 ordinary = st.floats(-100, 100, width=32)
 extreme = st.floats(-(2.0**126), 2.0**126, width=32)
+
+
+masks = arrays.arrays(bool, arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=40))
+
+
+@st.composite
+def planes(draw: st.DrawFn, most_rows: int = 5) -> tuple[np.ndarray, int]:
+    """Draw a matrix of symbols, of which one may be far more frequent than the others, and their alphabet."""
+    alphabet = draw(st.one_of(st.integers(1, 8), st.integers(1, 256)))
+    shape = draw(st.integers(0, most_rows)), draw(st.sampled_from([0, 1, 2, 3, 7, 16, 31, 32, 33, 40]))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
+    symbols = generator.integers(0, alphabet, shape)
+    rare = draw(st.sampled_from([0.0, 0.3, 0.9, 1.0]))
+    symbols[generator.random(shape) < rare] = draw(st.integers(0, alphabet - 1))
+    return symbols.astype(np.uint8), alphabet
 
 
 def values(count: int, elements: st.SearchStrategy[float]) -> st.SearchStrategy[np.ndarray]:

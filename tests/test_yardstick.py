@@ -14,6 +14,7 @@ from torch import nn
 import compresslab as cl
 from compresslab import checkpoints, criteria, data
 from compresslab.storage.container import encode
+from compresslab.teaching import records
 
 GOLDEN = Path(__file__).with_name("golden") / "yardstick.json"
 NETWORKS = ("article", "lenet_300_100", "lenet5", "residual")
@@ -33,7 +34,6 @@ WEIGHT_CRITERIA = {
     "random": (criteria.Random(3), {}),
 }
 NEURON_CRITERIA = ("mean_activation", "apoz", "activation_variance", "mean_gradient", "taylor")
-RECORDED = Path(__file__).parent.parent / "book" / "records" / "deep_compression"
 
 
 def digest(model: nn.Module, zeros: bool = False) -> str:
@@ -61,7 +61,7 @@ def frozen() -> Iterator[tuple[str, object]]:
         for name in NEURON_CRITERIA:
             cut = cl.prune_neurons(model, getattr(criteria, name), 0.5, batches=images)
             yield f"neurons, {network}, {name}", digest(cut)
-    for path in sorted(RECORDED.glob("*.clab")):
+    for path in sorted((records.FOLDER / "deep_compression").glob("*.clab")):
         model = cl.load(path)
         yield f"record, {path.stem}", digest(model)
     yield "public names", sorted(cl.__all__)

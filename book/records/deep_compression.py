@@ -11,7 +11,6 @@ test split is read for the record and chooses nothing. The small files go to the
 import json
 import sys
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -20,8 +19,9 @@ import compresslab as cl
 from compresslab import criteria, data, models
 from compresslab.pruning import HeldZeros, cubic, hold_zeros
 from compresslab.storage import encode
+from compresslab.teaching import records
 
-RECORD = Path(__file__).with_suffix(".json")
+RECORD = records.FOLDER / "deep_compression.json"
 FILES = RECORD.with_suffix("")
 SEEDS = (0, 1, 2)
 

@@ -8,9 +8,7 @@ Up to chapter 08 the files are plain, with codes side by side; later ones are wr
 """
 
 import csv
-import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -18,11 +16,11 @@ from torch import nn
 import compresslab as cl
 from compresslab import checkpoints, data
 from compresslab.pruning import cubic, hold_zeros
+from compresslab.teaching import records
 
-HERE = Path(__file__).parent
-TRAINED = json.loads((HERE / "training_through_quantization.json").read_text(encoding="utf-8"))
-PRUNED = json.loads((HERE / "weight_pruning.json").read_text(encoding="utf-8"))
-CUT = json.loads((HERE / "neuron_criteria.json").read_text(encoding="utf-8"))
+TRAINED = records.load("training_through_quantization")
+PRUNED = records.load("weight_pruning")
+CUT = records.load("neuron_criteria")
 ROWS = cl.PerChannel()
 
 
@@ -53,7 +51,7 @@ def networks(model: nn.Module, digits: data.ImageData) -> Iterator[tuple[str, st
         rate = CUT["networks"]["article"]["shares"][f"{share:g}"]["rate"]
         cl.train(small, digits, epochs=CUT["epochs"]["further"], lr=rate, progress=False)
         yield "13", f"{name} of the neurons cut, trained on", small
-    yield "18", "pruned, clustered and coded", cl.load(HERE / "deep_compression" / "digits_article_0.clab")
+    yield "18", "pruned, clustered and coded", cl.load(records.path("deep_compression/digits_article_0.clab"))
 
 
 def pruned(model: nn.Module, digits: data.ImageData) -> nn.Module:
@@ -76,7 +74,7 @@ def main() -> None:
         for chapter, name, network in made
     ]
     first = reports[0][1].bytes_on_disk
-    with (HERE / "ledger.csv").open("w", newline="", encoding="utf-8") as file:
+    with (records.FOLDER / "ledger.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["Chapter", "Network", "Bytes", "Times smaller", "Accuracy, %", "95 % interval"])
         for chapter, report in reports:

@@ -14,7 +14,6 @@ import copy
 import json
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,9 +23,10 @@ import compresslab as cl
 from compresslab import criteria, data, models
 from compresslab.pruning import hold_zeros, of_the_rest
 from compresslab.surgery import remeasure_norms
+from compresslab.teaching import records
 from compresslab.training import GroupLasso, Proximal, Slimming, read_out
 
-RECORD = Path(__file__).with_suffix(".json")
+RECORD = records.FOLDER / "neuron_criteria.json"
 START = {"article": 8, "residual": 5}  # epochs before the cut
 FURTHER = 3  # epochs after it
 SEEDS = (0, 1, 2, 3, 4)

@@ -13,7 +13,6 @@ record and chooses nothing.
 import copy
 import json
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,9 +20,10 @@ import torch
 import compresslab as cl
 from compresslab import criteria, data, models
 from compresslab.pruning import cubic, hold_zeros
+from compresslab.teaching import records
 from compresslab.training import L1, L2, cross_entropy, weights_of
 
-RECORD = Path(__file__).with_suffix(".json")
+RECORD = records.FOLDER / "penalties.json"
 EPOCHS, RATE, ROUNDS = 15, 0.5, 5
 SEEDS = (0, 1, 2)
 SHARES = (0.9, 0.98)

@@ -12,7 +12,6 @@ The test split is read for the record and chooses nothing.
 
 import json
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,9 +20,10 @@ from torch import nn
 import compresslab as cl
 from compresslab import criteria, data, models
 from compresslab.surgery import drop_dead, graph_of
+from compresslab.teaching import records
 from compresslab.training import Slimming, norm_scales
 
-RECORD = Path(__file__).with_suffix(".json")
+RECORD = records.FOLDER / "slimming.json"
 EPOCHS = 15
 SEEDS = (0, 1, 2)
 CLOSE = (0.1, 0.12, 0.15)

@@ -11,15 +11,15 @@ judges too.
 import hashlib
 import json
 import time
-from pathlib import Path
 
 import torch
 
 from compresslab import checkpoints, data, models, training
 from compresslab.errors import DataError
 from compresslab.storage import save
+from compresslab.teaching import records
 
-RECORD = Path(__file__).with_name("checkpoints.json")
+RECORD = records.FOLDER / "checkpoints.json"
 RECIPES = {  # the rest is train's default: Adam, cosine, batches of 64, random affine, lowest validation loss
     "article": {"epochs": 40, "lr": 2e-3},
     "lenet_300_100": {"epochs": 150, "lr": 1e-3, "batch_size": 32},
@@ -30,7 +30,7 @@ RECIPES = {  # the rest is train's default: Adam, cosine, batches of 64, random 
 
 def main() -> None:
     torch.set_num_threads(1)
-    digits, records, sums = data.digits(), {}, {}
+    digits, found, sums = data.digits(), {}, {}
     for name, recipe in RECIPES.items():
         model, start = models.build(name, seed=0), time.perf_counter()
         history = training.train(model, digits, seed=0, **recipe)
@@ -38,9 +38,9 @@ def main() -> None:
         path = checkpoints.FOLDER / f"{name}.clab"
         save(model, path)
         sums[name] = hashlib.sha256(path.read_bytes()).hexdigest()
-        records[name] = {"recipe": recipe, "epoch": history.kept, **judge(model, digits)}
+        found[name] = {"recipe": recipe, "epoch": history.kept, **judge(model, digits)}
     checkpoints.CHECKSUMS.write_text(json.dumps(sums, indent=2) + "\n", encoding="utf-8")
-    RECORD.write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+    RECORD.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 def judge(model: torch.nn.Module, digits: data.ImageData) -> dict[str, dict[str, int]]:

@@ -10,14 +10,14 @@ The test split is read for the record and chooses nothing.
 import copy
 import json
 import math
-from pathlib import Path
 
 import torch
 
 import compresslab as cl
 from compresslab import checkpoints, data
+from compresslab.teaching import records
 
-RECORD = Path(__file__).with_suffix(".json")
+RECORD = records.FOLDER / "training_through_quantization.json"
 EPOCHS = 2
 RATES = (4e-3, 2e-3, 1e-3, 5e-4)
 SEEDS = (0, 1, 2)

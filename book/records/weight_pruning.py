@@ -13,7 +13,6 @@ import copy
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -22,9 +21,10 @@ import compresslab as cl
 from compresslab import criteria, data, models
 from compresslab.measuring import McNemar
 from compresslab.pruning import cubic, hold_zeros, rewind
+from compresslab.teaching import records
 from compresslab.training import Accuracy, read_out, weights_of
 
-RECORD = Path(__file__).with_suffix(".json")
+RECORD = records.FOLDER / "weight_pruning.json"
 SEEDS = (0, 1, 2)
 RATES = (2e-3, 4e-3)
 SHARES = (0.9, 0.95, 0.97, 0.98, 0.99)

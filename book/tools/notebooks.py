@@ -1,26 +1,83 @@
-"""Execute notebooks in place and store them in one normal form.
+"""Make the notebooks from the text of the chapters, execute them, and store them in one normal form.
 
 A notebook that ran twice is the same file twice: no timestamps, no versions, one kernel name,
-and widget ids that are counted instead of drawn at random. `--record` also writes what it took.
+widget ids that are counted instead of drawn at random, and the clocks it showed before.
+`--record` reads the clocks anew, and also writes what it took.
 """
 
 import argparse
 import csv
+import hashlib
 import os
 import platform
 import re
 import sys
+import tempfile
 import time
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 
+import jupytext
 import nbformat
+from address import public_address
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
-RECORDS = Path(__file__).resolve().parent.parent / "records"
+from compresslab.teaching import records
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+CHAPTERS, NOTEBOOKS = ROOT / "book" / "chapters", ROOT / "notebooks"
 SHOWN = ["torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "mlxtend", "jupyter-book", "nbval"]
+CLOCK = "clock"  # tag of cells that show times: these are measured anew by --record, on a quiet machine
 NOISE = {"execution", "collapsed", "scrolled", "ExecuteTime", "vscode", "jp-MarkdownHeadingCollapsed"}
+
+# A reader may have nothing but the notebook. Then its first cell gets the package, or says how to get it.
+FIRST = """\
+try:
+    from compresslab.teaching import setting
+{otherwise}
+setting.use_one_thread()  # so that any machine gets the same numbers"""
+EXPLAIN = """\
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        "This notebook computes with the package compresslab, which is not installed here. "
+        "Get the book's folder from where you got the notebook, and run in it: python -m pip install ."
+    ) from missing"""
+INSTALL = """\
+except ModuleNotFoundError:
+    import subprocess
+    import sys
+
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "compresslab @ git+{address}"]
+    subprocess.run(pip, check=True)
+    from compresslab.teaching import setting"""
+
+
+def first_cell(address: str) -> nbformat.NotebookNode:
+    """Return the folded cell with which the code of every notebook begins.
+
+    Args:
+        address: where the package can be fetched; "" while it is nowhere.
+    """
+    otherwise = INSTALL.format(address=address) if address else EXPLAIN
+    metadata = {"tags": ["hide-input"], "jupyter": {"source_hidden": True}}
+    return nbformat.v4.new_code_cell(FIRST.format(otherwise=otherwise), metadata=metadata)
+
+
+def generate(text: Path) -> nbformat.NotebookNode:
+    """Return the notebook of a chapter's text, not executed yet.
+
+    A cell's id is made from what stands in it, so that it stays when something else is edited.
+    """
+    notebook = jupytext.read(text, fmt="md:myst")
+    notebook.cells.insert(1, first_cell(public_address()))  # behind the title
+    seen: Counter = Counter()
+    for cell in notebook.cells:
+        source = f"{cell.cell_type}\n{cell.source}"
+        seen[source] += 1
+        cell.id = hashlib.sha256(f"{seen[source]}\n{source}".encode()).hexdigest()[:8]
+    return notebook
 
 
 def normalise(notebook: nbformat.NotebookNode) -> str:
@@ -48,30 +105,52 @@ def count_ids(notebook: nbformat.NotebookNode) -> str:
     return re.sub(whole, lambda found: numbers.get(found[0], found[0]), nbformat.writes(notebook))
 
 
-def execute(path: Path, timeout: int) -> float:
-    """Run one notebook in its own folder, write it back and return the seconds it took."""
-    notebook = nbformat.read(path, as_version=4)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    notebook.metadata.pop("widgets", None)
+def execute(notebook: nbformat.NotebookNode, timeout: int) -> float:
+    """Run a notebook in an empty folder, where it stands as alone as with a reader; return the seconds."""
     start = time.perf_counter()
-    NotebookClient(
-        notebook,
-        timeout=timeout,
-        kernel_name="python3",
-        record_timing=False,
-        coalesce_streams=True,
-        resources={"metadata": {"path": str(path.parent)}},
-    ).execute()
-    seconds = time.perf_counter() - start
-    path.write_text(normalise(notebook), encoding="utf-8")
-    return seconds
+    with tempfile.TemporaryDirectory() as folder:
+        NotebookClient(
+            notebook,
+            timeout=timeout,
+            kernel_name="python3",
+            record_timing=False,
+            coalesce_streams=True,
+            resources={"metadata": {"path": folder}},
+        ).execute()
+    return time.perf_counter() - start
+
+
+def keep_outputs(notebook: nbformat.NotebookNode, old: nbformat.NotebookNode, tag: str | None = None) -> bool:
+    """Take the outputs over from a notebook that ran with the same code; say whether it is the same.
+
+    Args:
+        notebook: takes the outputs.
+        old: gives them.
+        tag: which cells' outputs are taken over; None for all, with the state of the widgets.
+    """
+    new_code, old_code = ([cell for cell in one.cells if cell.cell_type == "code"] for one in (notebook, old))
+    if [cell.source for cell in new_code] != [cell.source for cell in old_code]:
+        return False
+    for new, ran in zip(new_code, old_code, strict=True):
+        if tag is None or tag in new.metadata.get("tags", []):
+            new.outputs, new.execution_count = ran.outputs, ran.execution_count
+    if tag is None and "widgets" in old.metadata:
+        notebook.metadata["widgets"] = old.metadata["widgets"]
+    return True
+
+
+def texts(chapters: list[str]) -> list[Path]:
+    """Return the texts of the chapters named by number or file name; of all, when none is named."""
+    found = sorted(CHAPTERS.glob("*.md"))
+    names = [Path(name).stem for name in chapters]
+    if unknown := [name for name in names if not any(path.stem.startswith(name) for path in found)]:
+        stand = ", ".join(path.stem for path in found)
+        sys.exit(f"asked for {', '.join(unknown)}, found {stand}; name one of these, or its number")
+    return [path for path in found if not names or path.stem.startswith(tuple(names))]
 
 
 def write_table(name: str, rows: list[tuple]) -> None:
-    RECORDS.mkdir(exist_ok=True)
-    with (RECORDS / name).open("w", newline="", encoding="utf-8") as file:
+    with (records.FOLDER / name).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
 
 
@@ -87,22 +166,29 @@ def record(times: dict[str, float]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("notebooks", nargs="*", type=Path)
+    parser.add_argument("chapters", nargs="*", help="numbers such as 03, or nothing for all")
     parser.add_argument("--record", action="store_true", help="write the tables of times and versions")
+    parser.add_argument("--prose", action="store_true", help="run only notebooks whose code has changed")
     parser.add_argument("--timeout", type=int, default=120, help="seconds for one cell")
     options = parser.parse_args()
     times, failed = {}, False
-    for path in options.notebooks:
+    for text in texts(options.chapters):
+        notebook, path = generate(text), NOTEBOOKS / f"{text.stem}.ipynb"
+        old = nbformat.read(path, as_version=4) if path.is_file() else nbformat.v4.new_notebook()
+        kept = options.prose and keep_outputs(notebook, old)
         try:
-            times[path.stem] = execute(path, options.timeout)
+            times[text.stem] = 0 if kept else execute(notebook, options.timeout)
         except CellExecutionError as error:
-            print(f"{path}: {error}", file=sys.stderr)
+            print(f"{text.stem}: {error}", file=sys.stderr)
             failed = True
         else:
-            print(f"{path}: {times[path.stem]:.0f} s, {path.stat().st_size / 1000:.0f} kB")
+            if not options.record:
+                keep_outputs(notebook, old, CLOCK)
+            path.write_text(normalise(notebook), encoding="utf-8")
+            print(f"{path.name}: {times[text.stem]:.0f} s, {path.stat().st_size / 1000:.0f} kB", flush=True)
     if failed:
         sys.exit(1)
-    if options.record and times:
+    if options.record and not (options.chapters or options.prose):
         record(times)
 
 

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -57,8 +57,8 @@ def lenet5(
 
 
 def residual(
-    widths: tuple[int, ...] = (16, 32, 64),
-    inner: tuple[int, ...] = (16, 32, 64),
+    widths: Sequence[int] = (16, 32, 64),
+    inner: Sequence[int] = (16, 32, 64),
     channels: int = 1,
     classes: int = 10,
     norm: bool = True,

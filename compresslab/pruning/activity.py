@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional
 
 from compresslab.models.tracing import Watching, device_of, evaluating
+from compresslab.pruning.slopes import slopes
 from compresslab.surgery.graph import Graph, graph_of
 from compresslab.training.batching import Batches, each, first_images, held, images_of, labelled, small
 
@@ -34,34 +34,28 @@ def watched(model: nn.Module, batches: Batches | None, criterion: str, look: Loo
         for batch in small(each(parts, criterion), AT_ONCE):
             Watching(model, ends, see).run(images_of(batch).to(device_of(model)))
             images += len(batch)
-    return _by_layer(ends, {node: total / images for node, total in sums.items()})
+    return _by_layer(ends, sums, images)
 
 
-def slopes_at(
-    model: nn.Module,
-    batches: Batches | None,
-    criterion: str,
-    probe: Probe,
-) -> dict[str, Tensor]:
+def slopes_at(model: nn.Module, batches: Batches | None, criterion: str, probe: Probe) -> dict[str, Tensor]:
     """Average the size of the loss's slope in a probe that is put where each neuron has its value."""
     parts = held(batches)
-    ends, sums, images = ends_of(model, parts, criterion), {}, 0
-    with evaluating(model), torch.enable_grad():
-        for batch in small(labelled(parts, model, criterion), AT_ONCE):
-            probes: dict[fx.Node, Tensor] = {}
+    ends = ends_of(model, parts, criterion)
 
-            def see(node: fx.Node, values: Tensor, probes: dict[fx.Node, Tensor] = probes) -> Tensor:
-                probes[node], values = probe(values, _places(values, ends[node][1]))
-                return values
+    def run(images: Tensor) -> tuple[Tensor, dict[fx.Node, Tensor]]:
+        probes: dict[fx.Node, Tensor] = {}
 
-            answers = Watching(model, ends, see).run(batch.images)
-            loss = functional.cross_entropy(answers, batch.labels, reduction="sum")
-            slopes = torch.autograd.grad(loss, list(probes.values()), materialize_grads=True)
-            for node, slope in zip(probes, slopes, strict=True):
-                seen = mean_over(slope.abs(), _places(slope, ends[node][1])).double().sum(0)
-                sums[node] = sums[node] + seen if node in sums else seen
-            images += len(batch)
-    return _by_layer(ends, {node: total / images for node, total in sums.items()})
+        def see(node: fx.Node, values: Tensor) -> Tensor:
+            probes[node], values = probe(values, _places(values, ends[node][1]))
+            return values
+
+        return Watching(model, ends, see).run(images), probes
+
+    def read(node: fx.Node, slope: Tensor) -> Tensor:
+        return mean_over(slope.abs(), _places(slope, ends[node][1])).double().sum(0)
+
+    sums, images = slopes(model, small(labelled(parts, model, criterion), AT_ONCE), run, read)
+    return _by_layer(ends, sums, images)
 
 
 def ends_of(model: nn.Module, parts: Any, criterion: str) -> Ends:
@@ -80,8 +74,8 @@ def ends_of(model: nn.Module, parts: Any, criterion: str) -> Ends:
     return found
 
 
-def _by_layer(ends: Ends, values: Mapping[fx.Node, Tensor]) -> dict[str, Tensor]:
-    return {layer: values[node] for node, (layers, _) in ends.items() for layer in layers}
+def _by_layer(ends: Ends, sums: Mapping[fx.Node, Tensor], images: int) -> dict[str, Tensor]:
+    return {layer: sums[node] / images for node, (layers, _) in ends.items() for layer in layers}
 
 
 def _places(values: Tensor, axis: int) -> tuple[int, ...]:

@@ -16,8 +16,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn import functional
 
 from compresslab.errors import CompressionError
 from compresslab.models.tracing import device_of, evaluating
@@ -33,28 +31,15 @@ from compresslab.pruning.neuron_criteria import (
     taylor,
     taylor_weights,
 )
+from compresslab.pruning.slopes import weights_times_slopes
 from compresslab.training.batching import Batches, each, images_of, labelled
 from compresslab.training.weights import weights_of
 
 __all__ = [
-    "Batches",
-    "Criterion",
-    "Random",
-    "Scores",
-    "activation",
-    "activation_variance",
-    "apoz",
-    "gradient",
-    "l1_norm",
-    "l2_norm",
-    "live_inputs",
-    "magnitude",
-    "mean_activation",
-    "mean_gradient",
-    "norm_scale",
-    "taylor",
-    "taylor_weights",
-]
+    "Batches", "Criterion", "Random", "Scores", "activation", "activation_variance", "apoz", "gradient",
+    "l1_norm", "l2_norm", "live_inputs", "magnitude", "mean_activation", "mean_gradient", "norm_scale",
+    "taylor", "taylor_weights",
+]  # fmt: skip
 
 Scores = Mapping[str, Float[Tensor, "..."]]
 Criterion = Callable[[nn.Module, Any], Scores]
@@ -94,20 +79,10 @@ def gradient(model: nn.Module, batches: Batches | None = None) -> Scores:
     Source: Lee, Ajanthan, Torr, SNIP, ICLR 2019 (arXiv:1810.02340), who take this product before training.
     Chapter: 09.
     """
-    weights = weights_of(model)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    probes = {name: weight.detach().requires_grad_() for name, weight in weights.items()}
-    swapped = {names[id(weight)]: probes[name] for name, weight in weights.items()}
-    sums, images = {name: torch.zeros_like(weight) for name, weight in weights.items()}, 0
-    with evaluating(model), torch.enable_grad():
-        for batch in labelled(batches, model, "gradient"):
-            answers = functional_call(model, swapped, (batch.images,))
-            loss = functional.cross_entropy(answers, batch.labels, reduction="sum")
-            slopes = torch.autograd.grad(loss, list(probes.values()), materialize_grads=True)
-            for total, slope in zip(sums.values(), slopes, strict=True):
-                total += slope.detach()
-            images += len(batch)
-    return {name: (probes[name].detach() * sums[name] / images).abs().detach() for name in weights}
+    probed = {layer: names[id(weight)] for layer, weight in weights_of(model).items()}
+    found = weights_times_slopes(model, probed.values(), labelled(batches, model, "gradient"))
+    return {layer: found[name].abs() for layer, name in probed.items()}
 
 
 @torch.no_grad()

@@ -3,7 +3,7 @@
 A low score says that the neuron can go. The value of a neuron is what others read: its layer's output
 after the norm, activation function and addition that follow. It is watched in one pass, in evaluation mode,
 by walking the traced network, so that the model carries no hooks. Every score is a mean over images; how
-they are cut into batches does not matter.
+they are cut into batches does not matter. What watches needs images, what asks the loss needs labels too.
 """
 
 from __future__ import annotations
@@ -14,12 +14,11 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
-from torch.func import functional_call
-from torch.nn import functional
 
 from compresslab.errors import CompressionError
-from compresslab.models.tracing import evaluating, trace
+from compresslab.models.tracing import trace
 from compresslab.pruning.activity import AT_ONCE, mean_over, slopes_at, watched
+from compresslab.pruning.slopes import weights_times_slopes
 from compresslab.quantization.layers import QuantizedLayer
 from compresslab.training.batching import Batches, labelled, small
 
@@ -54,10 +53,6 @@ def apoz(model: nn.Module, batches: Batches | None = None) -> Scores:
     Why: after a ReLU a neuron that is zero on nearly all images tells little. Without a ReLU nothing is
     exactly zero, and all scores are 1.
 
-    Args:
-        model: as for ``mean_activation``.
-        batches: as for ``mean_activation``.
-
     Source: Hu, Peng, Tai, Tang, Network Trimming, 2016, equation 1 (arXiv:1607.03250).
     Chapter: 12.
     """
@@ -68,10 +63,6 @@ def activation_variance(model: nn.Module, batches: Batches | None = None) -> Sco
     """Score a neuron by the variance of its value over images and places of the map.
 
     Why: a neuron with the same value everywhere could be a bias of the next layer.
-
-    Args:
-        model: as for ``mean_activation``.
-        batches: as for ``mean_activation``.
 
     Source: Polyak, Wolf, IEEE Access 3, 2015.
     Chapter: 12.
@@ -118,10 +109,6 @@ def taylor(model: nn.Module, batches: Batches | None = None) -> Scores:
     The source divides by the number of places and by the layer's norm; ``prune_neurons`` does the latter
     where layers are compared.
 
-    Args:
-        model: as for ``mean_gradient``.
-        batches: as for ``mean_gradient``.
-
     Source: Molchanov, Tyree, Karras, Aila, Kautz, ICLR 2017, equations 7 and 8 (arXiv:1611.06440).
     Chapter: 13.
     """
@@ -140,29 +127,17 @@ def taylor_weights(model: nn.Module, batches: Batches | None = None) -> Scores:
     That is ``|sum w * dL/dw|`` over its incoming weights and its bias. Where a ReLU follows the layer it
     equals ``|mean a * dL/da|``: other than in ``taylor``, images with opposite signs cancel.
 
-    Args:
-        model: as for ``mean_gradient``.
-        batches: as for ``mean_gradient``.
-
     Source: after Molchanov, Mallya, Tyree, Frosio, Kautz, CVPR 2019 (arXiv:1906.10771), who square it.
     Chapter: 13.
     """
     layers = _weighted(model)
     owned = [(n, k) for n, layer in layers.items() for k, _ in layer.named_parameters(recurse=False)]
     names = {f"{name}.{kind}".lstrip("."): name for name, kind in owned}
-    probes = {name: model.get_parameter(name).detach().requires_grad_() for name in names}
-    sums, images = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in probes.items()}, 0
-    with evaluating(model), torch.enable_grad():
-        for batch in small(labelled(batches, model, "taylor_weights"), AT_ONCE):
-            answers = functional_call(model, probes, (batch.images,))
-            loss = functional.cross_entropy(answers, batch.labels, reduction="sum")
-            slopes = torch.autograd.grad(loss, list(probes.values()), materialize_grads=True)
-            for total, slope in zip(sums.values(), slopes, strict=True):
-                total += slope
-            images += len(batch)
+    parts = small(labelled(batches, model, "taylor_weights"), AT_ONCE)
     scores: dict[str, Tensor] = {}
-    for name, layer in names.items():
-        rows = _rows(layers[layer], probes[name].detach() * sums[name] / images).sum(1)
+    for name, values in weights_times_slopes(model, names, parts, torch.float64).items():
+        layer = names[name]
+        rows = _rows(layers[layer], values).sum(1)
         scores[layer] = scores[layer] + rows if layer in scores else rows
     return {name: score.abs() for name, score in scores.items()}
 

@@ -1,30 +1,26 @@
-"""Make a network smaller by whole neurons: prune them by a criterion, and drop those that are dead."""
+"""Make a network smaller by whole neurons: those that a criterion scores least are cut out."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from compresslab.errors import CompressionError
+from compresslab.errors import CompressionError, whole
 from compresslab.measuring.costs import count_macs
 from compresslab.models.tracing import device_of, evaluating
 from compresslab.pruning.criteria import Criterion, Scores
+from compresslab.pruning.scope import Share, checked, scopes
 from compresslab.pruning.selection import count_of, refuse_nan, smallest
-from compresslab.pruning.weights import Share
 from compresslab.storage.container import encode
 from compresslab.surgery.cutting import cut
-from compresslab.surgery.dead import drop_dead
 from compresslab.surgery.graph import Graph, Group, example_of, graph_of
 from compresslab.training.batching import Batches, first_images, held
-
-__all__ = ["drop_dead", "prune_neurons"]
-
-Masks = list[Bool[Tensor, " neurons"]]
+from compresslab.training.weights import check_protected
 
 _STEPS = 10  # halvings of the share in the search for a budget: to a thousandth
 
@@ -94,13 +90,12 @@ def prune_neurons(
     image = example_of(model, first_images(seen) if example is None else example)
     graph = graph_of(model, image)
     free = _unprotected(graph, protect)
-    budgets = {"max_macs": max_macs, "max_bytes": max_bytes}
-    _check_asked(share, budgets)
-    scores = _scored(graph, free, criterion(model, seen or None), normalise)
+    _check_asked(share, minimum, {"max_macs": max_macs, "max_bytes": max_bytes})
+    scores = _scored(graph, free, checked(criterion(model, seen or None)), normalise)
 
     def smaller(part: Share) -> nn.Module:
         keep = 1 if share is None and minimum is None else minimum
-        marks = dict(zip(free, _marks(free, scores, part, per_layer, keep), strict=True))
+        marks = _marks(free, scores, part, per_layer, keep)
         masks = [marks.get(g, torch.zeros(g.neurons, dtype=torch.bool)) for g in graph.groups]
         return cut(model, graph, masks, image)
 
@@ -109,44 +104,29 @@ def prune_neurons(
     return _fitting(smaller, lambda found: _excess(found, image, max_macs, max_bytes))
 
 
-def _check_asked(share: Share | None, budgets: Mapping[str, int | None]) -> None:
-    """Take either a share or budgets."""
+def _check_asked(share: Share | None, minimum: int | None, budgets: Mapping[str, int | None]) -> None:
+    """Take either a share or budgets, in whole numbers."""
     asked = {name: value for name, value in budgets.items() if value is not None}
     if (share is None) == (not asked):
         found = "neither was given" if share is None else f"a share of {share!r} was given with {asked}"
         raise CompressionError(f"Give a share, or a budget as max_macs or max_bytes; {found}.")
-    for name, value in asked.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise CompressionError(f"{name}={value!r} was asked; it is a whole number of at least 1.")
+    for name, value in {**asked, "minimum": 1 if minimum is None else minimum}.items():
+        whole(value, name)
 
 
 def _unprotected(graph: Graph, protect: Collection[str]) -> list[Group]:
     """Return the groups that can be cut and have no protected layer."""
-    if isinstance(protect, str):
-        raise CompressionError(f"protect={protect!r} is one text; write a tuple of names: ({protect!r},).")
-    if not isinstance(protect, Collection):
-        raise CompressionError(f"protect={protect!r} was given; write a tuple of names, () for none.")
-    _check_layers(graph, protect, "was to be protected")
+    check_protected(graph.units.layers, protect)
     free = [group for group in graph.free if not set(group.layers) & set(protect)]
     if not free:
         raise CompressionError(f"{graph.name} has no neurons that could go:\n{graph}")
     return free
 
 
-def _check_layers(graph: Graph, names: Collection[str], asked: str) -> None:
-    for name in names:
-        if name not in graph.units.layers:
-            raise CompressionError(
-                f"Layer {name!r} {asked}, but no layer with neurons has that name; there are "
-                f"{', '.join(graph.units.layers)}."
-            )
-
-
 def _scored(
     graph: Graph, free: list[Group], scores: Scores, normalise: bool
 ) -> list[Float[Tensor, " neurons"]]:
     """Return a score for each neuron of each group, comparable between groups."""
-    _check_scores(scores)
     layers = dict.fromkeys(layer for group in free for layer in group.layers)
     values = {n: comparable(graph, n, scores[n], normalise) for n in layers if n in scores}
     found = []
@@ -160,16 +140,6 @@ def _scored(
         parts = [_gathered(graph, group, layer, values[layer]) for layer in known]
         found.append(torch.from_numpy(np.mean(parts, axis=0)))
     return found
-
-
-def _check_scores(scores: object) -> None:
-    """Take a mapping from names of layers to tensors, as every criterion of the package returns."""
-    if not isinstance(scores, Mapping):
-        raise CompressionError(f"The criterion returned {scores!r}; return a mapping from layers to scores.")
-    for name, score in scores.items():
-        if not isinstance(score, Tensor):
-            found = type(score).__name__
-            raise CompressionError(f"The criterion gave a {found} for layer {name!r}; give a tensor.")
 
 
 def comparable(graph: Graph, layer: str, score: Tensor, normalise: bool) -> Float[np.ndarray, " outputs"]:
@@ -202,44 +172,22 @@ def _gathered(graph: Graph, group: Group, layer: str, values: np.ndarray) -> Flo
 
 def _marks(
     free: list[Group], scores: list[Tensor], share: Share, per_layer: bool, minimum: int | None
-) -> Masks:
-    """Mark the neurons that go in every group."""
-    if minimum is not None and (isinstance(minimum, bool) or not isinstance(minimum, int) or minimum < 1):
-        raise CompressionError(f"minimum={minimum!r} was asked; it is a whole number of at least 1.")
-    marks: Masks = [torch.zeros(group.neurons, dtype=torch.bool) for group in free]
-    for places, part in _scopes(free, share, per_layer):
+) -> dict[Group, Bool[Tensor, " neurons"]]:
+    """Mark the neurons that go in every group of which some were asked."""
+    marks = {}
+    for places, part in scopes([group.layers for group in free], share, per_layer):
         chosen = _least([scores[place] for place in places], part, minimum)
         for place, mark in zip(places, chosen, strict=True):
-            marks[place] = mark
             if mark.all():
                 raise CompressionError(
                     f"A share of {part} would leave none of the {len(mark)} neurons of "
                     f"{' + '.join(free[place].layers)}; ask for a smaller share, or for minimum=1."
                 )
+            marks[free[place]] = mark
     return marks
 
 
-def _scopes(free: list[Group], share: Share, per_layer: bool) -> Iterator[tuple[list[int], float]]:
-    """Say which groups are compared with each other, and what share of them goes."""
-    if isinstance(share, Mapping):
-        known = [layer for group in free for layer in group.layers]
-        for name in share:
-            if name != "*" and name not in known:
-                raise CompressionError(f"A share was given for {name!r}; the layers are {', '.join(known)}.")
-        for place, group in enumerate(free):
-            named = {share[layer] for layer in group.layers if layer in share}
-            if len(named) > 1:
-                names = " + ".join(group.layers)
-                raise CompressionError(f"{names} have their neurons in common; give them one share.")
-            if named or "*" in share:
-                yield [place], named.pop() if named else share["*"]
-    elif per_layer:
-        yield from (([place], share) for place in range(len(free)))
-    else:
-        yield list(range(len(free))), share
-
-
-def _least(scores: list[Tensor], share: float, minimum: int | None) -> Masks:
+def _least(scores: list[Tensor], share: float, minimum: int | None) -> list[Bool[Tensor, " neurons"]]:
     """Mark the smallest scores over some groups, but leave each at least the minimum."""
     count = count_of(share, sum(map(len, scores)))
     if minimum is not None:

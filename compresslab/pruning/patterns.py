@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-from compresslab.errors import CompressionError
-from compresslab.pruning.selection import count_of, refuse_nan
+from compresslab.errors import CompressionError, fraction, whole
+from compresslab.pruning.selection import refuse_nan
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,8 @@ class NofM:
     of: int
 
     def __post_init__(self) -> None:
-        _check_size(self, "keep", self.keep)
-        _check_size(self, "of", self.of)
-        if self.keep > self.of:
-            raise CompressionError(
-                f"{self} would keep more weights than a group has; write NofM(2, 4) for 2 of 4."
-            )
+        whole(self.of, f"of in {self}")
+        whole(self.keep, f"keep in {self}", high=self.of)
 
     def smallest(self, scores: Float[Tensor, "..."]) -> Bool[Tensor, "..."]:
         """Mark the smallest ``of - keep`` scores of every group, the earlier ones among equals.
@@ -90,8 +86,8 @@ class Blocks:
     columns: int
 
     def __post_init__(self) -> None:
-        _check_size(self, "rows", self.rows)
-        _check_size(self, "columns", self.columns)
+        whole(self.rows, f"rows in {self}")
+        whole(self.columns, f"columns in {self}")
 
     def pool(self, scores: Float[Tensor, "..."]) -> Float[Tensor, "block_rows block_columns"]:
         """Return the mean score of every block."""
@@ -102,11 +98,6 @@ class Blocks:
         """Give every weight of a tensor of this shape the mark of its block."""
         wide = marks.repeat_interleave(self.rows, 0).repeat_interleave(self.columns, 1)
         return wide[: shape[0], : math.prod(shape[1:])].reshape(shape)
-
-
-def _check_size(pattern: object, name: str, size: object) -> None:
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise CompressionError(f"{pattern} was asked, but {name} must be an integer of at least 1.")
 
 
 def cubic(share: float, rounds: int, start: float = 0.0) -> list[float]:
@@ -129,13 +120,9 @@ def cubic(share: float, rounds: int, start: float = 0.0) -> list[float]:
     >>> [round(s, 3) for s in cubic(0.9, 4)]
     [0.52, 0.787, 0.886, 0.9]
     """
-    count_of(share, 0)  # refuses what is no share
-    count_of(start, 0)
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1 or start > share:
-        raise CompressionError(
-            f"{rounds!r} rounds from {start} to {share} were asked; there must be one or more, "
-            "and a start at or below the end."
-        )
+    whole(rounds, "the rounds of a schedule")
+    if fraction(start, "the share at the start") > fraction(share, "the share at the end"):
+        raise CompressionError(f"Rounds from {start} to {share} were asked; start at or below the end.")
     return [share + (start - share) * (1 - done / rounds) ** 3 for done in range(1, rounds + 1)]
 
 
@@ -157,7 +144,7 @@ def of_the_rest(levels: Sequence[float]) -> list[float]:
     [0.5, 0.5, 0.0]
     """
     for level in levels:
-        count_of(level, 0)  # refuses what is no share
+        fraction(level, "a level")
     before = [0.0, *levels[:-1]]
     if any(level < gone or gone == 1.0 for gone, level in zip(before, levels, strict=True)):
         raise CompressionError(

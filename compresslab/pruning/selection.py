@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Num
 from numpy import ndarray
 from torch import Tensor
 
-from compresslab.errors import CompressionError
+from compresslab.errors import CompressionError, whole
 
 _CHUNK = 1 << 17  # scores looked at in one go: 512 kB of float32, which stays in the cache
 _SAMPLE = 1 << 16
@@ -41,7 +41,7 @@ def count_of(share: float, total: int) -> int:
     return round(share * total)
 
 
-def smallest(scores: Sequence[Float[Tensor, "..."]], count: int) -> list[Bool[Tensor, "..."]]:
+def smallest(scores: Sequence[Num[Tensor, "..."]], count: int) -> list[Bool[Tensor, "..."]]:
     """Mark exactly ``count`` of the smallest scores over all tensors together.
 
     Where scores are equal, the earlier ones are marked: tensors in the order given, within a tensor
@@ -66,8 +66,7 @@ def smallest(scores: Sequence[Float[Tensor, "..."]], count: int) -> list[Bool[Te
     """
     flat = _flat(scores)
     total = sum(map(len, flat))
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= total:
-        raise CompressionError(f"{count!r} of {total} scores were asked; ask for 0 to {total}.")
+    whole(count, f"the smallest of {total:,} scores", 0, total)
     threshold, ties = _threshold(flat, count)
     masks = []
     for score, values in zip(scores, flat, strict=True):
@@ -76,19 +75,19 @@ def smallest(scores: Sequence[Float[Tensor, "..."]], count: int) -> list[Bool[Te
     return masks
 
 
-def refuse_nan(scores: Sequence[Float[Tensor, "..."]]) -> None:
+def refuse_nan(scores: Sequence[Num[Tensor, "..."]]) -> None:
     """Raise a CompressionError where a score is NaN."""
     _refuse_nan(_flat(scores))
 
 
-def _flat(scores: Sequence[Tensor]) -> list[Float[ndarray, " n"]]:
+def _flat(scores: Sequence[Tensor]) -> list[Float[ndarray, " _"]]:
     """Lay the scores out row by row, all in one type that holds each of them exactly."""
     exact = all(score.dtype in _EXACT_IN_FLOAT32 for score in scores)
     wide = torch.float32 if exact else torch.float64
     return [score.detach().cpu().to(wide).contiguous().view(-1).numpy() for score in scores]
 
 
-def _threshold(flat: Sequence[Float[ndarray, " n"]], count: int) -> tuple[float, int]:
+def _threshold(flat: Sequence[Float[ndarray, " _"]], count: int) -> tuple[Any, int]:
     """Return the count-th smallest score, and how many scores equal to it are among the count smallest."""
     if count == 0:
         _refuse_nan(flat)
@@ -106,7 +105,7 @@ def _threshold(flat: Sequence[Float[ndarray, " n"]], count: int) -> tuple[float,
     return threshold, int(count - below - np.count_nonzero(inside < threshold))
 
 
-def _bracket(flat: Sequence[Float[ndarray, " n"]], count: int) -> tuple[Any, Any]:
+def _bracket(flat: Sequence[Float[ndarray, " _"]], count: int) -> tuple[Any, Any]:
     """Bound the threshold by two scores of a sample, far enough apart to hold it almost surely."""
     total = sum(map(len, flat))
     step = max(1, total // _SAMPLE) | 1  # odd: a regular pattern in memory has an even period more often
@@ -118,7 +117,7 @@ def _bracket(flat: Sequence[Float[ndarray, " n"]], count: int) -> tuple[Any, Any
     return sample[low] if low >= 0 else -infinity, sample[high] if high < len(sample) else infinity
 
 
-def _split(flat: Sequence[Float[ndarray, " n"]], low: Any, high: Any) -> tuple[int, Float[ndarray, " m"]]:
+def _split(flat: Sequence[Float[ndarray, " _"]], low: Any, high: Any) -> tuple[int, Float[ndarray, " m"]]:
     """Count the scores up to ``low``, and collect those above it and below ``high``."""
     below, inside = 0, []
     for chunk in _chunks(flat):
@@ -130,11 +129,11 @@ def _split(flat: Sequence[Float[ndarray, " n"]], low: Any, high: Any) -> tuple[i
     return int(below), np.concatenate(inside)
 
 
-def _compared(flat: Sequence[Float[ndarray, " n"]], end: Any) -> tuple[Iterator[ndarray], Iterator[ndarray]]:
+def _compared(flat: Sequence[Float[ndarray, " _"]], end: Any) -> tuple[Iterator[ndarray], Iterator[ndarray]]:
     return (chunk < end for chunk in _chunks(flat)), (chunk <= end for chunk in _chunks(flat))
 
 
-def _marked(values: Float[ndarray, " n"], threshold: float, ties: int) -> tuple[Bool[ndarray, " n"], int]:
+def _marked(values: Float[ndarray, " n"], threshold: Any, ties: int) -> tuple[Bool[ndarray, " n"], int]:
     """Mark what is below the threshold and the first ``ties`` equal to it; return the ties left over."""
     mask = np.empty(len(values), dtype=bool)
     for chunk, part in zip(_chunks([values]), _chunks([mask]), strict=True):
@@ -152,7 +151,7 @@ def _chunks(flat: Sequence[ndarray]) -> Iterator[ndarray]:
             yield values[start : start + _CHUNK]
 
 
-def _refuse_nan(flat: Sequence[Float[ndarray, " n"]]) -> None:
+def _refuse_nan(flat: Sequence[Float[ndarray, " _"]]) -> None:
     if any(np.isnan(chunk.max()) for chunk in _chunks(flat)):
         raise CompressionError(
             "A score is NaN, so there is no smallest; look for weights, activations or gradients "

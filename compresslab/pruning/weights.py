@@ -13,14 +13,12 @@ from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
 from compresslab.pruning.criteria import Criterion, Scores
-from compresslab.pruning.patterns import Blocks, NofM, cubic, of_the_rest
-from compresslab.pruning.selection import count_of, refuse_nan, smallest
+from compresslab.pruning.patterns import Blocks, NofM
+from compresslab.pruning.scope import Share, checked, scopes
+from compresslab.pruning.selection import count_of, smallest
 from compresslab.training.batching import Batches
 from compresslab.training.weights import weights_of
 
-__all__ = ["Blocks", "HeldZeros", "NofM", "cubic", "hold_zeros", "of_the_rest", "prune_weights", "rewind"]
-
-Share = float | Mapping[str, float]
 Pattern = NofM | Blocks
 
 
@@ -71,59 +69,48 @@ def prune_weights(
     weights_of(model, protect)  # refuse what cannot be pruned before it is copied
     result = copy.deepcopy(model)
     weights = weights_of(result, protect)
-    scores = _checked(criterion(model, batches), weights)
+    asked = _asked(share, pattern)
+    scores, values = _ordering(weights, checked(criterion(model, batches))), list(weights.values())
     with torch.no_grad():
-        for names, part in _scopes(list(weights), share, per_layer, pattern):
-            chosen = [weights[name] for name in names]
-            marks = _marks([scores[name] for name in names], chosen, part, pattern)
+        for places, part in scopes([[name] for name in weights], asked, per_layer):
+            chosen = [values[place] for place in places]
+            marks = _marks([scores[place] for place in places], chosen, part, pattern)
             for weight, mark in zip(chosen, marks, strict=True):
                 weight.masked_fill_(mark, 0)
     return result
 
 
-def _checked(scores: Scores, weights: Mapping[str, Tensor]) -> Scores:
-    """Refuse scores that do not order every weight."""
+def _ordering(weights: Mapping[str, Tensor], scores: Scores) -> list[Float[Tensor, "..."]]:
+    """Return the scores of each weight; refuse those that do not order all of it."""
+    found = []
     for name, weight in weights.items():
         score = scores.get(name)
         if score is None or score.shape != weight.shape:
-            found = "no scores" if score is None else f"scores of shape {tuple(score.shape)}"
+            given = "no scores" if score is None else f"scores of shape {tuple(score.shape)}"
             raise CompressionError(
-                f"The criterion gave {found} for layer {name!r}, whose weight has shape "
+                f"The criterion gave {given} for layer {name!r}, whose weight has shape "
                 f"{tuple(weight.shape)}; it must return one score for every weight of every layer."
             )
-        try:
-            refuse_nan([score])
-        except CompressionError as error:
-            raise CompressionError(f"Layer {name!r}: {error}") from None
-        if torch.isneginf(score).any():
+        if score.numel() and not score.min() > -math.inf:
             raise CompressionError(
-                f"A score of layer {name!r} is minus infinity, where the weights that are zero already "
-                "stand; give the least finite score instead."
+                f"A score of layer {name!r} is NaN, or minus infinity, where the weights that are zero "
+                "already stand; look for weights, activations or gradients that are not finite."
             )
-    return scores
+        found.append(score)
+    return found
 
 
-def _scopes(
-    names: list[str], share: Share | None, per_layer: bool, pattern: Pattern | None
-) -> list[tuple[list[str], float]]:
-    """Say which layers are compared with each other, and what share of them goes."""
+def _asked(share: Share | None, pattern: Pattern | None) -> Share:
+    """Return the share that was asked for; NofM fixes it by itself."""
     if isinstance(pattern, NofM):
         if share is not None:
             raise CompressionError(
                 f"A share of {share!r} was asked with {pattern}, which fixes it; leave it out."
             )
-        return [(names, 0.0)]
+        return 0.0
     if share is None:
         raise CompressionError("No share was given; write prune_weights(model, criterion, 0.9) for 90 %.")
-    if isinstance(share, Mapping):
-        for name in share:
-            if name != "*" and name not in names:
-                raise CompressionError(
-                    f"A share was given for {name!r}, but the layers to prune are {', '.join(names)}."
-                )
-        shares = {name: share.get(name, share.get("*")) for name in names}
-        return [([name], part) for name, part in shares.items() if part is not None]
-    return [([name], share) for name in names] if per_layer else [(names, share)]
+    return share
 
 
 def _marks(

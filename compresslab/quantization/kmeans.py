@@ -81,7 +81,7 @@ def _best_cuts(
     first: Float[ndarray, " cuts"],
     second: Float[ndarray, " cuts"],
     clusters: int,
-) -> Int[ndarray, " clusters+1"]:
+) -> Int[ndarray, " {clusters}+1"]:
     """Choose the cuts with the least sum of squares, as indices into the possible ones.
 
     ``best[j]`` is the least cost of splitting everything before cut j into m clusters. Going from
@@ -119,7 +119,7 @@ def _best_cuts(
     return np.array([0, *ends[::-1]])
 
 
-def _search_ranges(lowest: int, n: int, answer: Int[ndarray, " n+1"]):
+def _search_ranges(lowest: int, n: int, answer: Int[ndarray, " {n}+1"]):
     """Yield (stops, lows, highs): the cuts of one depth, and where each has to look.
 
     ``answer`` is filled by the caller between two depths; cuts below ``lowest`` have no answer.
@@ -136,8 +136,8 @@ def _search_ranges(lowest: int, n: int, answer: Int[ndarray, " n+1"]):
 
 
 def _lloyd(
-    ordered: Float[ndarray, " n"], first: Float[ndarray, " n+1"], ends: Int[ndarray, " clusters+1"]
-) -> Int[ndarray, " clusters+1"]:
+    ordered: Float[ndarray, " n"], first: Float[ndarray, " {len(ordered)}+1"], ends: Int[ndarray, " ends"]
+) -> Int[ndarray, " ends"]:
     """Move every boundary to the middle between its two means until none moves."""
     for _ in range(_MOST_STEPS):
         means = np.diff(first[ends]) / np.diff(ends)

@@ -12,16 +12,18 @@ import io
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from compresslab.errors import CompressionError, FormatError
+from compresslab.errors import CompressionError, FormatError, whole
 
 # Little-endian by name, not by machine: the low bytes of a lane come first in memory everywhere.
 _LANES = (np.dtype("<u2"), np.dtype("<u4"), np.dtype("<u8"))
 # 256 kB of words and twice as much scratch stay in a core's second-level cache through all three steps;
 # much smaller chunks spend their time in calls.
 _CHUNK = 32768
+_WIDTH = "the width of a code in bits"
+_COUNTED = 1 << 16  # symbols counted in one go: they and their copy as indices (eight bytes each) stay there
 
 
 def pack(codes: UInt8[Tensor, "..."] | UInt8[np.ndarray, "..."], bits: int) -> bytes:
@@ -40,19 +42,15 @@ def pack(codes: UInt8[Tensor, "..."] | UInt8[np.ndarray, "..."], bits: int) -> b
     >>> pack(np.array([1, 2, 3, 4], dtype=np.uint8), bits=3).hex()  # 100_011_010_001 read from the right
     'd108'
     """
-    flat = _flat_uint8(codes)
-    _check_bits(bits)
-    if flat.size and (largest := int(flat.max())) >= 1 << bits:
-        raise CompressionError(
-            f"code {largest} does not fit in {bits} bits (0..{(1 << bits) - 1}); "
-            "clamp the codes or use more bits"
-        )
+    flat = check_symbols(codes, 1 << whole(bits, _WIDTH, 1, 8))
     if bits == 8:
         return flat.tobytes()
     size = packed_size(flat.size, bits)
     packed = io.BytesIO()
     for start in range(0, flat.size, 8 * _CHUNK):
-        packed.write(_pack_chunk(_words(flat[start : start + 8 * _CHUNK]), bits).data)
+        chunk = flat[start : start + 8 * _CHUNK]
+        whole_words = np.pad(chunk, (0, -chunk.size % 8)) if chunk.size % 8 else chunk
+        packed.write(_pack_chunk(whole_words.view(_LANES[-1]), bits).data)
     packed.truncate(size)  # the last word may hold codes that were never there, all of them zero
     return packed.getvalue()
 
@@ -77,20 +75,23 @@ def unpack(data: bytes | bytearray | memoryview, bits: int, count: int) -> UInt8
     >>> unpack(bytes.fromhex("d108"), bits=3, count=4).tolist()
     [1, 2, 3, 4]
     """
-    source = np.frombuffer(data, np.uint8)
-    _check_data(source, bits, packed_size(count, bits), count)
+    source, size = np.frombuffer(data, np.uint8), packed_size(count, bits)
+    if len(source) != size:
+        raise FormatError(f"{count} codes of {bits} bits take {size} bytes, found {len(source)}.")
+    if (used := count * bits % 8) and int(source[-1]) >> used:
+        raise FormatError("Unused bits of the last packed byte are set; the data is damaged or not ours.")
     if bits == 8:
         return source.copy()
-    whole = count // 8  # words that the data fills; the last codes may share a word with nothing
+    full = count // 8  # words that the data fills; the last codes may share a word with nothing
     codes = np.empty(8 * -(-count // 8), np.uint8)
     words = codes.view(_LANES[-1])
-    for start in range(0, whole, _CHUNK):
-        stop = min(start + _CHUNK, whole)
+    for start in range(0, full, _CHUNK):
+        stop = min(start + _CHUNK, full)
         _unpack_chunk(source[bits * start : bits * stop], words[start:stop], bits)
     if count % 8:
         rest = np.zeros(bits, np.uint8)
-        rest[: len(source) - bits * whole] = source[bits * whole :]
-        _unpack_chunk(rest, words[whole:], bits)
+        rest[: len(source) - bits * full] = source[bits * full :]
+        _unpack_chunk(rest, words[full:], bits)
     return codes[:count]
 
 
@@ -100,15 +101,43 @@ def packed_size(count: int, bits: int) -> int:
     >>> packed_size(count=333_320, bits=1)  # every weight of the article's network
     41665
     """
-    _check_bits(bits)
-    if count < 0:
-        raise CompressionError(f"asked for {count} codes; a count is zero or more")
-    return -(-count * bits // 8)
+    return -(-whole(count, "a count of codes", 0) * whole(bits, _WIDTH, 1, 8) // 8)
 
 
-def _words(codes: np.ndarray) -> np.ndarray:
-    missing = -codes.size % 8
-    return (np.pad(codes, (0, missing)) if missing else codes).view(_LANES[-1])
+def check_symbols(
+    symbols: UInt8[Tensor, "..."] | UInt8[np.ndarray, "..."], alphabet: int
+) -> UInt8[np.ndarray, " count"]:
+    """Hold symbols within their alphabet, and return them in a row.
+
+    Raises:
+        CompressionError: ``alphabet`` is not an integer from 1 to 256, the symbols are not uint8, or one is
+            too large.
+    """
+    whole(alphabet, "the size of an alphabet", 1, 256)
+    if isinstance(symbols, Tensor) and symbols.dtype == torch.uint8:
+        symbols = symbols.detach().cpu().numpy()
+    if not isinstance(symbols, np.ndarray) or symbols.dtype != np.uint8:
+        found = getattr(symbols, "dtype", type(symbols).__name__)
+        raise CompressionError(f"Codes and symbols must be uint8, found {found}; convert them first.")
+    if symbols.size and (largest := int(symbols.max())) >= alphabet:
+        raise CompressionError(
+            f"The number {largest} does not fit among {alphabet} (0..{alphabet - 1}); "
+            "clamp the codes, or give more bits or a larger alphabet."
+        )
+    return np.ascontiguousarray(symbols).reshape(-1)
+
+
+def count_symbols(symbols: UInt8[np.ndarray, "..."], alphabet: int) -> Int[np.ndarray, " alphabet"]:
+    """Count how often each symbol occurs: what coders live on.
+
+    >>> count_symbols(np.array([2, 0, 2, 2], dtype=np.uint8), alphabet=4).tolist()
+    [1, 0, 3, 0]
+    """
+    flat = np.ascontiguousarray(symbols).reshape(-1)
+    counts = np.zeros(256, dtype=np.int64)
+    for start in range(0, len(flat), _COUNTED):
+        counts += np.bincount(flat[start : start + _COUNTED], minlength=256)
+    return counts[:alphabet]
 
 
 def _pack_chunk(codes: np.ndarray, bits: int) -> np.ndarray:
@@ -152,23 +181,3 @@ def _columns(buffer: np.ndarray, stride: int, bits: int) -> list[np.ndarray]:
         np.ndarray(buffer.nbytes // stride, f"<u{width}", buffer, offset, strides=(stride,))
         for offset in range(0, bits, width)
     ]
-
-
-def _flat_uint8(codes: Tensor | np.ndarray) -> np.ndarray:
-    if not isinstance(codes, Tensor | np.ndarray) or codes.dtype not in (torch.uint8, np.dtype(np.uint8)):
-        found = getattr(codes, "dtype", type(codes).__name__)
-        raise CompressionError(f"codes must be a uint8 tensor or array, found {found}; convert them first")
-    array = codes.detach().cpu().numpy() if isinstance(codes, Tensor) else codes
-    return np.ascontiguousarray(array).reshape(-1)
-
-
-def _check_bits(bits: int) -> None:
-    if isinstance(bits, bool) or not isinstance(bits, int) or not 1 <= bits <= 8:
-        raise CompressionError(f"bits must be an integer from 1 to 8, found {bits!r}")
-
-
-def _check_data(source: np.ndarray, bits: int, size: int, count: int) -> None:
-    if len(source) != size:
-        raise FormatError(f"{count} codes of {bits} bits take {size} bytes, found {len(source)}")
-    if (used := count * bits % 8) and int(source[-1]) >> used:
-        raise FormatError("unused bits of the last packed byte are set; the data is damaged or not ours")

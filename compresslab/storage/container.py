@@ -11,19 +11,19 @@ import stat
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from io import BufferedIOBase
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO
 
 from torch import nn
 
-from compresslab.errors import CompressionError, FormatError
+from compresslab.errors import CompressionError, FormatError, whole
 from compresslab.models.builders import build, builder_of
 from compresslab.storage.header import HEADER_COST, LARGEST_HEADER, MAGIC, PRELUDE, VERSION, Entry, Header
-from compresslab.storage.payload import from_stream, write
+from compresslab.storage.planes import CODERS
 from compresslab.storage.slots import check_fit, fill, tensors_of
-from compresslab.storage.streams import CODERS
 from compresslab.storage.strict import refusing
+from compresslab.storage.tensors import from_stream, write
 
 MAX_BYTES = 256_000_000
 PARTS = ("header", "codes", "scales", "indices", "biases", "weights")
@@ -136,11 +136,12 @@ def contents(data: bytes, max_bytes: int = MAX_BYTES) -> tuple[Entry, ...]:
     return _read_header(io.BytesIO(data), len(data), max_bytes).entries
 
 
-def _load(stream: BinaryIO, size: int, into: nn.Module | None, max_bytes: int) -> nn.Module:
+def _load(stream: BufferedIOBase, size: int, into: nn.Module | None, max_bytes: int) -> nn.Module:
     header = _read_header(stream, size, max_bytes)
     if into is None:
-        model = refusing(lambda: _build(header), "The network of the file cannot be built")
-        refusing(lambda: check_fit(header.entries, model), "The file does not fit its own network")
+        with refusing("The file does not hold a network that can be built"):
+            model = _build(header)
+            check_fit(header.entries, model)
     else:
         model = into
         check_fit(header.entries, model, resize=True)
@@ -148,7 +149,7 @@ def _load(stream: BinaryIO, size: int, into: nn.Module | None, max_bytes: int) -
     return model.eval()
 
 
-def _read_header(stream: BinaryIO, size: int, max_bytes: int) -> Header:
+def _read_header(stream: BufferedIOBase, size: int, max_bytes: int) -> Header:
     """Read up to the payload; after this the file's sizes are consistent and within the limit."""
     _check_limit(size, max_bytes)
     start = stream.read(PRELUDE.size)
@@ -180,9 +181,7 @@ def _read_header(stream: BinaryIO, size: int, max_bytes: int) -> Header:
 
 
 def _check_limit(needed: int, max_bytes: int) -> None:
-    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int):
-        raise CompressionError(f"max_bytes must be an integer number of bytes, found {max_bytes!r}.")
-    if needed > max_bytes:
+    if needed > whole(max_bytes, "max_bytes", 0):
         raise FormatError(
             f"The file needs {needed:,} bytes, more than the limit of {max_bytes:,}. "
             "If you trust it, raise the limit: load(path, max_bytes=...)."

@@ -36,16 +36,15 @@ class Neighbourhood:
     """
 
     def __init__(self, lanes: int, stride: int) -> None:
-        self._stride = stride
-        self._steps: list[Busy] = []
-        self._in_steps: list[int] = []  # how many uncommon numbers each step has
+        self._near = 1, stride, stride - 1  # how many steps back the three neighbours are
+        self._steps = [np.zeros(lanes, dtype=bool)] * stride  # as if the matrix began with empty columns
+        self._in_steps = [0] * stride  # how many uncommon numbers each step has
         self._in_lanes = np.zeros(lanes, dtype=np.int64)
         self._in_all = 0
-        self._none = np.zeros(lanes, dtype=bool)
 
     def contexts(self) -> UInt8[np.ndarray, " lanes"]:
         """Return the contexts of the next step."""
-        left, above, right = (self._back(steps) for steps in (1, self._stride, self._stride - 1))
+        left, above, right = (self._steps[-steps] for steps in self._near)
         pattern = left.view(np.uint8) | above.view(np.uint8) << 1 | right.view(np.uint8) << 2
         return np.where(pattern, pattern + np.uint8(_CLASSES - 1), self._classes())
 
@@ -56,22 +55,17 @@ class Neighbourhood:
         self._in_lanes += busy
         self._in_all += self._in_steps[-1]
 
-    def _back(self, steps: int) -> Busy:
-        return self._steps[-steps] if steps <= len(self._steps) else self._none
-
     def _classes(self) -> UInt8[np.ndarray, " lanes"]:
         """Class the density to be expected: the columns', times how much busier the row is than others.
 
         One imagined number in each row, and a quarter of one in the columns, keep beginnings moderate.
         """
-        near = 2 * self._in_step(1) + self._in_step(self._stride) + self._in_step(self._stride - 1)
+        left, above, right = (self._in_steps[-steps] for steps in self._near)
+        near = 2 * left + above + right
         # density = (near + 1) / (4 lanes) * (in_lane + 1) / ((in_all + lanes) / lanes), without a division
         expected = (self._in_lanes + 1) * ((near + 1) << _CLASSES)
-        bounds = 4 * (self._in_all + len(self._none)) << np.arange(1, _CLASSES)
+        bounds = 4 * (self._in_all + len(self._in_lanes)) << np.arange(1, _CLASSES)
         return np.searchsorted(bounds, expected, side="right").astype(np.uint8)
-
-    def _in_step(self, steps: int) -> int:
-        return self._in_steps[-steps] if steps <= len(self._in_steps) else 0
 
 
 def find_stride(busy: Bool[np.ndarray, "steps lanes"]) -> int:

@@ -11,37 +11,36 @@ A file is, without gaps:
 
 A tensor is ``[name, shape, layout, ...]``. The layout is a number type (``"f32"``: raw little-endian
 values) or ``"packed"``, followed by the index of its scheme: codes side by side in ``scheme.bits`` bits
-each, counted from the lowest code, then the scheme's parameters as raw values. Or it is ``"coded"``,
-followed by the number type or the index of the scheme, and by how the values are written (``codings``): the
-planes in their order, then raw values or the scheme's parameters. Further layouts are
-further words in that place; a reader that does not know one says so. A header is checked down to the
-last number before anything else of a file is looked at.
+each, counted from the lowest code, then the scheme's parameters as raw values. Or it is ``"coded"``: planes
+(``planes``), then raw values or parameters. The book's page on the format explains two files byte by byte.
+Types and bounds are declared here; what they cannot say is checked by hand, down to the last number, before
+anything else of a file is looked at.
 """
 
 import json
 import math
 import struct
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from msgspec import Meta, Struct, to_builtins
 
-from compresslab.errors import CompressionError, FormatError
+from compresslab.errors import CompressionError, FormatError, one_of
 from compresslab.quantization.scheme import Scheme
 from compresslab.quantization.schemes import scheme_from_dict
 from compresslab.storage.bits import packed_size
-from compresslab.storage.codings import Coding
-from compresslab.storage.strict import parse_json, refuse_repeated, refusing
+from compresslab.storage.planes import LARGEST_COUNT, Coding, Natural
+from compresslab.storage.strict import declared, parse_json, refuse_repeated, refusing
 
 MAGIC, VERSION = b"CLAB", 1
 PRELUDE = struct.Struct("<4sHII")  # magic, version, header length, checksum
-LARGEST_HEADER = 1_000_000
+LARGEST_HEADER, LONGEST_NAME, LARGEST_RANK = 1_000_000, 500, 16
 # Python objects take more memory than the JSON they came from: up to 30 bytes for one, as measured.
 HEADER_COST = 32
 # Working space per value of a matrix and per number of a list while planes are read: a decoder's symbols
 # as 32-bit numbers and the mask; places and the steps between them as 64-bit numbers. Measured, with room.
 _PER_VALUE, _PER_LISTED = 8, 32
-_LONGEST_NAME, _LARGEST_RANK, _LARGEST_COUNT = 500, 16, 1 << 48
 
 DTYPES = {
     "f64": torch.float64,
@@ -58,6 +57,34 @@ DTYPES = {
 LAYOUTS = {dtype: layout for layout, dtype in DTYPES.items()}
 
 Builder = tuple[str, dict[str, Any]]
+
+
+class Content(Struct, forbid_unknown_fields=True):
+    """Declare the JSON object: how to build the network, the schemes, the tensors."""
+
+    builder: Builder | None
+    schemes: list[dict[str, Any]]
+    tensors: list[list[Any]]
+
+
+class Raw(Struct, array_like=True, forbid_unknown_fields=True):
+    """Declare a tensor of plain values: a list in this order, its layout a number type."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
+    shape: Annotated[tuple[Natural, ...], Meta(max_length=LARGEST_RANK)]
+    layout: str
+
+
+class Packed(Raw):
+    """Declare a weight of codes side by side: the index of its scheme comes last."""
+
+    values: Natural
+
+
+class Coded(Raw):
+    """Declare a tensor in planes: a number type or the index of a scheme, then what ``Coding`` declares."""
+
+    values: Natural | str
 
 
 @dataclass(frozen=True)
@@ -94,7 +121,7 @@ class Entry:
     @property
     def matrix_shape(self) -> tuple[int, int]:
         """Rows and columns for the places of values: the first axis, and all others."""
-        return matrix_shape(self.shape)
+        return (self.shape[0], math.prod(self.shape[1:])) if self.shape else (1, 1)
 
     @property
     def parameters(self) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
@@ -104,18 +131,15 @@ class Entry:
     @property
     def bytes_by_part(self) -> dict[str, int]:
         """Bytes in the file."""
+        planes = [plane.length for plane in self.coding.planes] if self.coding else []
         if self.scheme is None:
             part = "biases" if self.name.rpartition(".")[2] == "bias" else "weights"
-            kept = self.coding.kept if self.coding else self.count
-            parts = {part: kept * self.dtype.itemsize}
+            parts = {part: (self.coding.kept if self.coding else self.count) * self.dtype.itemsize}
         else:
+            codes = planes.pop() if planes else packed_size(self.count, self.scheme.bits)
             scales = sum(math.prod(shape) * dtype.itemsize for shape, dtype in self.parameters.values())
-            codes = self.coding.codes if self.coding else None
-            packed = packed_size(self.count, self.scheme.bits)
-            parts = {"codes": codes.length if codes else packed, "scales": scales}
-        if self.coding is not None:
-            parts["indices"] = sum(plane.length for plane in self.coding.places)
-        return parts
+            parts = {"codes": codes, "scales": scales}
+        return parts | ({"indices": sum(planes)} if self.coding else {})
 
     @property
     def bytes_in_file(self) -> int:
@@ -149,11 +173,10 @@ class Header:
             CompressionError: an argument of the builder is not JSON-able.
         """
         schemes = list(dict.fromkeys(entry.scheme for entry in self.entries if entry.scheme is not None))
-        tensors = [_to_list(entry, schemes) for entry in self.entries]
         content = {
             "builder": self.builder,
             "schemes": [scheme.to_dict() for scheme in schemes],
-            "tensors": tensors,
+            "tensors": [_to_list(entry, schemes) for entry in self.entries],
         }
         try:
             return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
@@ -167,90 +190,44 @@ class Header:
         Raises:
             FormatError: anything is missing, surplus, of the wrong kind or out of bounds.
         """
-        content = parse_json(data)
-        if not isinstance(content, dict) or content.keys() != {"builder", "schemes", "tensors"}:
-            raise FormatError("The header must be an object with builder, schemes and tensors.")
-        schemes = [_scheme(values) for values in _list(content["schemes"], "schemes")]
-        entries = tuple(_entry(item, schemes) for item in _list(content["tensors"], "tensors"))
+        content = declared(parse_json(data), Content, "The header")
+        with refusing("The header holds a scheme that cannot be read"):
+            schemes = [scheme_from_dict(values) for values in content.schemes]
+        entries = []
+        for item in content.tensors:
+            with refusing(f"The tensor {str(item[:1])[1:-1]:.80}"):
+                entries.append(_entry(item, schemes))
         refuse_repeated((entry.name for entry in entries), "tensor")
-        return cls(_builder(content["builder"]), entries)
-
-
-def matrix_shape(shape: tuple[int, ...]) -> tuple[int, int]:
-    """See a tensor as rows along its first axis.
-
-    >>> matrix_shape((50, 20, 5, 5))
-    (50, 500)
-    """
-    return (shape[0], math.prod(shape[1:])) if shape else (1, 1)
+        return cls(content.builder, tuple(entries))
 
 
 def _to_list(entry: Entry, schemes: list[Scheme]) -> list[Any]:
     scheme = [schemes.index(entry.scheme)] if entry.scheme else []
     if entry.coding is None:
         return [entry.name, entry.shape, entry.layout, *scheme]
-    return [entry.name, entry.shape, "coded", *(scheme or [entry.layout]), *entry.coding.to_list()]
+    return [entry.name, entry.shape, "coded", *(scheme or [entry.layout]), *to_builtins(entry.coding)]
 
 
-def _list(value: Any, kind: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise FormatError(f"The header's {kind} must be a list, found {type(value).__name__}.")
-    return value
+def _entry(item: list[Any], schemes: list[Scheme]) -> Entry:
+    layout = one_of(item[2] if len(item) > 2 else None, (*DTYPES, "packed", "coded"), "layout")
+    if layout != "coded":
+        return _plain(declared(item, Packed if layout == "packed" else Raw, "It"), schemes)
+    entry, coding = _plain(declared(item[:4], Coded, "It"), schemes), declared(item[4:], Coding, "Its coding")
+    coding.check(entry.matrix_shape, entry.scheme.bits if entry.scheme else None)
+    return replace(entry, coding=coding)
 
 
-def _builder(value: Any) -> Builder | None:
-    if value is None:
-        return None
-    if not (isinstance(value, list) and [type(part) for part in value] == [str, dict]):
-        raise FormatError("The header's builder must be null or a name with arguments.")
-    return value[0], value[1]
-
-
-def _scheme(values: Any) -> Scheme:
-    return refusing(lambda: scheme_from_dict(values), "The header holds a scheme that cannot be read")
-
-
-def _entry(item: Any, schemes: list[Scheme]) -> Entry:
-    if not (isinstance(item, list) and len(item) in (3, 4, 8) and isinstance(item[0], str)):
-        raise FormatError(f"A tensor in the header must be [name, shape, layout, ...], found {item!r:.80}.")
-    name, shape, layout, *rest = item
-    if not 0 < len(name) <= _LONGEST_NAME:
-        raise FormatError(f"A tensor's name has {len(name)} characters; 1 to {_LONGEST_NAME} are allowed.")
-    _check_shape(name, shape)
-    if layout == "packed" and len(rest) == 1:
-        return _packed(name, tuple(shape), rest[0], schemes)
-    if layout == "coded" and len(rest) == 5:
-        return _coded(name, tuple(shape), rest, schemes)
-    if rest or not isinstance(layout, str) or layout not in DTYPES:
-        known = ", ".join([*DTYPES, "packed with a scheme", "coded"])
-        raise FormatError(f"{name!r:.80} has the layout {[layout, *rest]!r:.80}; known are {known}.")
-    return Entry(name, tuple(shape), layout)
-
-
-def _coded(name: str, shape: tuple[int, ...], rest: list[Any], schemes: list[Scheme]) -> Entry:
-    kind, *coding = rest
-    plain = _entry([name, list(shape), *([kind] if isinstance(kind, str) else ["packed", kind])], schemes)
-    bits = plain.scheme.bits if plain.scheme else None
-    try:
-        return replace(plain, coding=Coding.from_list(coding, plain.matrix_shape, bits))
-    except FormatError as error:
-        raise FormatError(f"{name!r:.80}: {error}") from None
-
-
-def _check_shape(name: str, shape: Any) -> None:
-    sizes = _list(shape, f"shape of {name!r:.80}")
-    bounded = all(type(size) is int and 0 <= size <= _LARGEST_COUNT for size in sizes)
-    if len(sizes) > _LARGEST_RANK or not bounded:
-        raise FormatError(f"{name!r:.80} has the impossible shape {shape!r:.80}.")
-    if math.prod(sizes) > _LARGEST_COUNT:
-        raise FormatError(f"{name!r:.80} of shape {shape!r:.80} is larger than any machine.")
-
-
-def _packed(name: str, shape: tuple[int, ...], index: Any, schemes: list[Scheme]) -> Entry:
-    if type(index) is not int or not 0 <= index < len(schemes):
-        raise FormatError(f"{name!r:.80} names scheme {index!r:.40}; the header holds {len(schemes)}.")
-    if not shape or not math.prod(shape):
-        raise FormatError(f"{name!r:.80} of shape {shape} is packed; it needs an axis and a weight.")
-    entry = Entry(name, shape, "packed", schemes[index])
-    refusing(lambda: entry.bytes_in_memory, f"{name!r:.80} cannot be stored by {schemes[index]!r:.200}")
-    return entry
+def _plain(row: Raw, schemes: list[Scheme]) -> Entry:
+    """Describe a tensor but for its planes."""
+    if math.prod(row.shape) > LARGEST_COUNT:
+        raise FormatError(f"The shape {row.shape!r:.80} is larger than any machine.")
+    values = row.values if isinstance(row, Packed | Coded) else row.layout
+    if isinstance(values, str):
+        return Entry(row.name, row.shape, one_of(values, DTYPES, "number type"))
+    if values >= len(schemes):
+        raise FormatError(f"It names scheme {values}; the header holds {len(schemes)}.")
+    if not row.shape or not math.prod(row.shape):
+        raise FormatError(f"A weight of shape {row.shape} cannot have codes; it needs an axis and a value.")
+    with refusing(f"{schemes[values]!r:.200} cannot store it"):
+        schemes[values].parameter_layout(row.shape)
+    return Entry(row.name, row.shape, "packed", schemes[values])

@@ -9,17 +9,16 @@ import heapq
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Int, Integer, UInt8
 
-from compresslab.errors import CompressionError, FormatError
-from compresslab.storage.bits import pack, packed_size, unpack
+from compresslab.errors import CompressionError, FormatError, whole
+from compresslab.storage.bits import check_symbols, count_symbols, pack, packed_size, unpack
 from compresslab.storage.lanes import LONGEST, read_words, write_words
-from compresslab.storage.symbols import check_alphabet, check_symbols, count_symbols
 
 
 def code_lengths(
-    counts: Int[np.ndarray, " n"] | Sequence[int], limit: int | None = None
-) -> Int[np.ndarray, " n"]:
+    counts: Integer[np.ndarray, " n"] | Sequence[int], limit: int | None = None
+) -> Integer[np.ndarray, " n"]:
     """Give each symbol the length of its word, so that the whole text is as short as words can make it.
 
     Args:
@@ -67,7 +66,7 @@ def _by_merging(counts: list[int]) -> list[int]:
     return lengths
 
 
-def _by_packages(counts: Int[np.ndarray, " n"], limit: int) -> Int[np.ndarray, " n"]:
+def _by_packages(counts: Integer[np.ndarray, " n"], limit: int) -> Int[np.ndarray, " n"]:
     """Pair the cheapest offers, round after round; count the coins of each symbol in what is left.
 
     Each round offers one coin for each symbol, and the packages of the round before. A coin of the last round
@@ -114,7 +113,7 @@ def canonical_codes(lengths: Int[np.ndarray, " n"] | Sequence[int]) -> Int[np.nd
     return codes
 
 
-def encode(symbols: UInt8[np.ndarray, " count"], alphabet: int) -> bytes:
+def encode(symbols: UInt8[np.ndarray, "..."], alphabet: int) -> bytes:
     """Write symbols by the best code for their counts: its lengths, then their words.
 
     Args:
@@ -133,12 +132,12 @@ def encode(symbols: UInt8[np.ndarray, " count"], alphabet: int) -> bytes:
     >>> encode(np.array([0, 2, 0, 1, 0, 3, 0, 0], dtype=np.uint8), alphabet=4).hex()  # 0 10 0 ...
     '31234076'
     """
-    check_symbols(symbols, alphabet)
+    symbols = check_symbols(symbols, alphabet)
     if not symbols.size or alphabet == 1:
         return b""
     lengths = _table(symbols, alphabet)
     table = pack(lengths, bits=4)
-    return table if _is_single(lengths) else table + write_words(symbols, canonical_codes(lengths), lengths)
+    return table if lengths.sum() == 1 else table + write_words(symbols, canonical_codes(lengths), lengths)
 
 
 def decode(data: bytes, count: int, alphabet: int) -> UInt8[np.ndarray, " count"]:
@@ -153,16 +152,13 @@ def decode(data: bytes, count: int, alphabet: int) -> UInt8[np.ndarray, " count"
         CompressionError: ``count`` or ``alphabet`` is impossible.
         FormatError: the data is damaged or not ours.
     """
-    check_alphabet(alphabet)
-    if count < 0:
-        raise CompressionError(f"asked for {count} symbols; a count is zero or more")
-    if not count or alphabet == 1:
+    size = packed_size(whole(alphabet, "the size of an alphabet", 1, 256), bits=4)
+    if not whole(count, "a count of symbols", 0) or alphabet == 1:
         return _alike(data, count, 0)
-    size = packed_size(alphabet, bits=4)
     if len(data) < size:
         raise FormatError(f"a table of {alphabet} lengths takes {size} bytes, found {len(data)}")
     lengths = unpack(data[:size], 4, alphabet)
-    if _is_single(lengths):
+    if lengths.sum() == 1:
         return _alike(data[size:], count, int(lengths.argmax()))
     symbols = read_words(data[size:], count, lengths)
     if not np.array_equal(lengths, _table(symbols, alphabet)):
@@ -175,10 +171,6 @@ def _table(symbols: UInt8[np.ndarray, " count"], alphabet: int) -> UInt8[np.ndar
     counts = count_symbols(symbols, alphabet)
     lengths = code_lengths(counts, LONGEST)
     return (lengths if lengths.any() else counts > 0).astype(np.uint8)
-
-
-def _is_single(lengths: UInt8[np.ndarray, " alphabet"]) -> bool:
-    return int(lengths.sum()) == 1
 
 
 def _alike(data: bytes, count: int, symbol: int) -> UInt8[np.ndarray, " count"]:

@@ -88,7 +88,9 @@ def read_words(data: bytes, count: int, lengths: Lengths) -> UInt8[np.ndarray, "
     """
     lanes, steps = _deal(count)
     longest, (symbols, used) = int(lengths.max()), _endings(lengths)
-    pieces = _pieces(data, steps * lanes)
+    if len(data) % 2 or len(data) // 2 > steps * lanes:
+        raise FormatError(f"at most {steps * lanes} pieces of two bytes can follow, found {len(data)} bytes")
+    pieces = np.frombuffer(data, "<u2").astype(np.uint32)
     read = np.empty((steps, lanes), dtype=np.uint8)
     bits = np.zeros(lanes, dtype=np.uint32)  # of each lane: fetched and not yet read, the next one on top
     room = np.full(lanes, 32, dtype=np.uint32)  # below them
@@ -135,9 +137,3 @@ def _endings(lengths: Lengths) -> tuple[UInt8[np.ndarray, " endings"], UInt32[np
     if longest == 0 or times.sum() != 1 << longest:
         raise FormatError(f"words of the lengths {lengths.tolist()} do not make a code")
     return np.repeat(order.astype(np.uint8), times), np.repeat(lengths[order].astype(np.uint32), times)
-
-
-def _pieces(data: bytes, most: int) -> UInt32[np.ndarray, " pieces"]:
-    if len(data) % 2 or len(data) // 2 > most:
-        raise FormatError(f"at most {most} pieces of two bytes can follow, found {len(data)} bytes")
-    return np.frombuffer(data, "<u2").astype(np.uint32)

@@ -18,11 +18,9 @@ import constriction
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from compresslab.errors import CompressionError, FormatError
+from compresslab.errors import CompressionError, FormatError, whole
+from compresslab.storage.bits import check_symbols, count_symbols
 from compresslab.storage.contexts import CONTEXTS, Neighbourhood, find_stride
-from compresslab.storage.symbols import check_alphabet, check_symbols, count_symbols
-
-__all__ = ["CONTEXTS", "decode", "encode"]
 
 _CHUNK = 1 << 18  # symbols handed over in one go: a megabyte, as the library takes four bytes each
 _NARROW, _WIDE = 32, 4096  # of a lane with contexts: neither many lanes nor many steps for few symbols
@@ -84,7 +82,7 @@ def decode(data: bytes, shape: Shape, alphabet: int, contexts: int = 1) -> Symbo
         CompressionError: the shape, the alphabet or the contexts are impossible.
         FormatError: the data is damaged or not ours.
     """
-    check_alphabet(alphabet)
+    whole(alphabet, "the size of an alphabet", 1, 256)
     _check(shape, contexts)
     if 0 in shape or alphabet == 1:
         if len(data):
@@ -95,18 +93,15 @@ def decode(data: bytes, shape: Shape, alphabet: int, contexts: int = 1) -> Symbo
 
 def _check(shape: tuple[int, ...], contexts: int) -> None:
     if len(shape) != 2 or min(shape) < 0:
-        raise CompressionError(f"symbols must be a matrix, found the shape {tuple(shape)}; reshape them")
+        raise CompressionError(f"Symbols must be a matrix, found the shape {tuple(shape)}; reshape them.")
     if contexts not in (1, CONTEXTS):
-        raise CompressionError(f"symbols have 1 or {CONTEXTS} contexts, found {contexts!r}")
+        raise CompressionError(f"Symbols have 1 or {CONTEXTS} contexts, found {contexts!r}; name either.")
 
 
 def _encode_alike(symbols: Symbols, alphabet: int) -> bytes:
-    tables = _tables(count_symbols(symbols, alphabet)[None])
-    flat, coder, (model,) = symbols.reshape(-1), AnsCoder(), _models(tables)
-    if np.count_nonzero(tables) > 1:
-        for start in reversed(range(0, len(flat), _CHUNK)):  # last in, first out
-            coder.encode_reverse(flat[start : start + _CHUNK].astype(np.int32), model)
-    return tables.tobytes() + _to_bytes(coder)
+    tables, flat = _tables(count_symbols(symbols, alphabet)[None]), symbols.reshape(-1)
+    starts = range(0, len(flat) if np.count_nonzero(tables) > 1 else 0, _CHUNK)
+    return _coded(tables, [(0, flat[start : start + _CHUNK]) for start in starts])
 
 
 def _decode_alike(data: bytes, shape: Shape, alphabet: int) -> Symbols:
@@ -129,13 +124,13 @@ def _encode_apart(symbols: Symbols, alphabet: int) -> bytes:
     for step, found in zip(grid, contexts, strict=True):
         found[:] = near.contexts()
         near.add(step != common)
+    parts = [
+        (context, step[places])
+        for number, (step, found) in enumerate(zip(grid, contexts, strict=True))
+        for context, places in _groups(found[: _lanes_at(number, grid.shape, symbols.size)])
+    ]
     tables = _tables(_count(grid, contexts, symbols.size, alphabet))
-    models, coder = _models(tables), AnsCoder()
-    for number in reversed(range(len(grid))):  # last in, first out
-        found = contexts[number, : _lanes_at(number, grid.shape, symbols.size)]
-        for context, places in reversed(_groups(found)):
-            coder.encode_reverse(grid[number, places].astype(np.int32), models[context])
-    return bytes([common, stride]) + tables.tobytes() + _to_bytes(coder)
+    return bytes([common, stride]) + _coded(tables, parts)
 
 
 def _decode_apart(data: bytes, shape: Shape, alphabet: int) -> Symbols:
@@ -180,14 +175,8 @@ def _models(tables: Tables) -> list[Any]:
 
 def _count(grid: Grid, contexts: Grid, count: int, alphabet: int) -> Int[np.ndarray, "contexts alphabet"]:
     """Count the symbols of each context, without what fills the last lane."""
-    whole = count - (grid.shape[1] - 1) * len(grid)
-    parts = [(grid[:whole], contexts[:whole]), (grid[whole:, :-1], contexts[whole:, :-1])]
-    return np.stack(
-        [
-            sum(count_symbols(part[where == context], alphabet) for part, where in parts)
-            for context in range(CONTEXTS)
-        ]
-    )
+    symbols, where = (part.T.reshape(-1)[:count] for part in (grid, contexts))
+    return np.stack([count_symbols(symbols[where == context], alphabet) for context in range(CONTEXTS)])
 
 
 def _grid(symbols: Symbols, filler: int) -> Grid:
@@ -206,9 +195,13 @@ def _lanes_at(step: int, grid: Shape, count: int) -> int:
     return lanes - (step >= count - (lanes - 1) * steps)
 
 
-def _to_bytes(coder: Any) -> bytes:
-    """Return the number that holds all symbols, lowest byte first; the library keeps words of four bytes."""
-    return coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+def _coded(tables: Tables, parts: list[tuple[int, Symbols]]) -> bytes:
+    """Write tables, and the number that holds all symbols, part by part: each by the table that it names."""
+    models, coder = _models(tables), AnsCoder()
+    for context, symbols in reversed(parts):  # last in, first out
+        coder.encode_reverse(symbols.astype(np.int32), models[context])
+    # Lowest byte first; the library keeps words of four bytes.
+    return tables.tobytes() + coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
 
 
 def _open(data: bytes, contexts: int, alphabet: int) -> tuple[Tables, Any]:

@@ -1,6 +1,11 @@
-"""The places that a module has for a file's tensors, and how these get there."""
+"""The places that a module has for a file's tensors, and how these get there.
 
-from collections.abc import Mapping, Sequence
+A cut network may be loaded into one that is not cut: its layers then take the widths of the file. The file
+may come from a stranger, so its shapes are tried first on a copy of the module without memory.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +14,18 @@ from compresslab.errors import CompressionError
 from compresslab.quantization.layers import QuantizedLayer, quantized_like, replace
 from compresslab.quantization.scheme import QuantizedTensor
 from compresslab.storage.header import Entry
-from compresslab.storage.payload import Stored
-from compresslab.storage.resizing import resized
+from compresslab.storage.tensors import Stored
 from compresslab.surgery.cutting import refit
+
+_SIDES = (28, 32, 64, 96, 128, 224, 299)  # of images that a network may read; only to try whether it runs
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_SIZES = (  # what says how long a layer's vectors are; layers of other kinds are not known here
+    (nn.Linear, "out_features"),
+    (_CONVOLUTIONS, "out_channels"),
+    (nn.modules.batchnorm._NormBase, "num_features"),
+    (nn.GroupNorm, "num_channels"),
+    (nn.LayerNorm, "normalized_shape"),
+)
 
 
 def tensors_of(model: nn.Module) -> dict[str, Stored]:
@@ -70,14 +84,6 @@ def _check_slot(entry: Entry, slot: Stored, model: nn.Module, resize: bool) -> N
         raise CompressionError(f"{entry.name} is quantized in the file; only layers inside a module can be.")
 
 
-def _resized(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
-    """Return the module, or a copy without memory that has the file's shapes where they differ."""
-    slots = model.state_dict()
-    if all(tuple(slots[name].shape) == shape for name, shape in shapes.items()):
-        return model
-    return resized(model, shapes)
-
-
 def _check_precision(entries: Sequence[Entry], slots: Mapping[str, Stored]) -> None:
     """Let a module in floats change its precision as a whole; any other type must be the module's."""
     pairs = [(entry, slots[entry.name]) for entry in entries if entry.scheme is None]
@@ -97,36 +103,108 @@ def fill(model: nn.Module, values: Mapping[str, Stored]) -> None:
     shapes takes those of the values.
     """
     alike = _resized(model, {name: tuple(value.shape) for name, value in values.items()})
-    layers: dict[str, nn.Module] = {}
-    tensors: dict[str, Tensor] = {}
+    new: dict[str, Tensor | nn.Module] = {}
     for name, value in values.items():
         layer, _, leaf = name.rpartition(".")
-        module = model.get_submodule(layer)
-        if isinstance(value, QuantizedTensor):
-            place = _device(module.get_parameter("weight"))
-            layers[layer] = quantized_like(alike.get_submodule(layer), _quantized_on(value, place))
-        else:
-            tensors[name] = _in_place_of(getattr(module, leaf), value)
-    for name, layer in layers.items():
-        replace(model, name, layer)
-    for name, tensor in tensors.items():
+        moved = _in_place_of(getattr(model.get_submodule(layer), leaf), value)
+        codes = isinstance(moved, QuantizedTensor)
+        new[name] = quantized_like(alike.get_submodule(layer), moved) if codes else moved
+    for name, value in sorted(new.items(), key=lambda item: isinstance(item[1], Tensor)):  # layers first
         layer, _, leaf = name.rpartition(".")
-        setattr(model.get_submodule(layer), leaf, tensor)
+        if isinstance(value, Tensor):
+            setattr(model.get_submodule(layer), leaf, value)
+        else:
+            replace(model, layer, value)
     if alike is not model:
         refit(model)
 
 
-def _device(old: Tensor) -> torch.device:
-    return torch.device("cpu") if old.is_meta else old.device
-
-
-def _in_place_of(old: Tensor, value: Tensor) -> Tensor:
-    value = value.to(_device(old))
+def _in_place_of(old: Tensor, value: Stored) -> Stored:
+    """Bring a value to the device of the old one; what was frozen stays frozen."""
+    device = torch.device("cpu") if old.is_meta else old.device
+    if isinstance(value, QuantizedTensor):
+        parameters = {key: parameter.to(device) for key, parameter in value.parameters.items()}
+        return QuantizedTensor(value.scheme, value.codes.to(device), parameters)
     if not isinstance(old, nn.Parameter):
-        return value
-    return nn.Parameter(value, requires_grad=old.requires_grad and value.is_floating_point())
+        return value.to(device)
+    return nn.Parameter(value.to(device), requires_grad=old.requires_grad and value.is_floating_point())
 
 
-def _quantized_on(value: QuantizedTensor, device: torch.device) -> QuantizedTensor:
-    parameters = {key: parameter.to(device) for key, parameter in value.parameters.items()}
-    return QuantizedTensor(value.scheme, value.codes.to(device), parameters)
+def _resized(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
+    """Return the module, or where shapes differ a copy on the meta device that has them.
+
+    Raises:
+        CompressionError: a layer cannot have such a shape, or the layers no longer fit each other.
+    """
+    slots = model.state_dict()
+    if all(tuple(slots[name].shape) == shape for name, shape in shapes.items()):
+        return model
+    for name, shape in shapes.items():
+        _check_layer(model, name, tuple(slots[name].shape), shape)
+    twin = _on_meta(model, shapes)
+    refit(twin)
+    _check_vectors(twin)
+    for image in _images(model):
+        if _fault(_on_meta(model, {}), image) is None:
+            if (fault := _fault(twin, image)) is not None:
+                raise CompressionError(f"The file's layers do not fit each other in this module: {fault}.")
+            break
+    return twin
+
+
+def _check_layer(model: nn.Module, name: str, old: tuple[int, ...], new: tuple[int, ...]) -> None:
+    """Let only numbers of neurons change: not the rank, a kernel, or what a group of a convolution has."""
+    layer = model.get_submodule(name.rpartition(".")[0])
+    fixed = len(old) != len(new) or 0 in new
+    if isinstance(layer, _CONVOLUTIONS) and name.endswith("weight") and not fixed:
+        one = layer.out_channels // layer.groups
+        fixed = old[2:] != new[2:] or (layer.groups > 1 and (old[1] != new[1] or new[0] % one != 0))
+    if fixed and old != new:
+        raise CompressionError(
+            f"{name} has shape {new} in the file, {old} in the module, which cannot take it."
+        )
+
+
+def _check_vectors(model: nn.Module) -> None:
+    """Hold a layer's bias and statistics against its weight: without memory torch does not."""
+    for layer, part in model.named_modules():
+        size = next((getattr(part, size) for kind, size in _SIZES if isinstance(part, kind)), None)
+        shape = (size,) if isinstance(size, int) else size
+        for name in ("bias", "running_mean", "running_var"):
+            vector = getattr(part, name, None)
+            if isinstance(vector, Tensor) and shape is not None and tuple(vector.shape) != shape:
+                raise CompressionError(
+                    f"{layer}.{name} has shape {tuple(vector.shape)} in the file, its layer needs {shape}."
+                )
+
+
+def _on_meta(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
+    """Copy a module without its memory."""
+    memo: dict[int, object] = {}
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        value = torch.empty(shapes.get(name, tuple(tensor.shape)), dtype=tensor.dtype, device="meta")
+        parameter = isinstance(tensor, nn.Parameter)
+        memo[id(tensor)] = nn.Parameter(value, tensor.requires_grad) if parameter else value
+    return copy.deepcopy(model, memo).eval()
+
+
+def _images(model: nn.Module) -> Iterator[Tensor]:
+    """Yield inputs that the module may be made for, by its first layer."""
+    first = next((m for m in model.modules() if isinstance(m, (nn.Linear, *_CONVOLUTIONS))), None)
+    kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+    if isinstance(first, nn.Linear):
+        yield torch.empty((1, first.in_features), dtype=kind, device="meta")
+    elif first is not None:
+        for side in _SIDES:
+            sides = (side,) * (first.weight.dim() - 2)
+            yield torch.empty((1, first.in_channels, *sides), dtype=kind, device="meta")
+
+
+def _fault(model: nn.Module, image: Tensor) -> str | None:
+    """Run a module without numbers, and return what it complains of."""
+    try:
+        with torch.no_grad():
+            model(image)
+    except Exception as error:  # whatever the module's own code raises
+        return (str(error) or type(error).__name__).splitlines()[0]
+    return None

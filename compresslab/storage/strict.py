@@ -1,15 +1,19 @@
-"""Read values that come from a stranger: JSON without surprises, and one way to refuse."""
+"""Read values that come from a stranger: JSON without surprises, types as declared, one way to refuse."""
 
 import json
 import math
-from collections.abc import Callable, Iterable
-from typing import Any, NoReturn, TypeVar
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import msgspec
 
 from compresslab.errors import FormatError
 
-_DEEPEST = 6
+DEEPEST = 6  # levels of a header
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 def parse_json(data: bytes) -> Any:
@@ -23,64 +27,58 @@ def parse_json(data: bytes) -> Any:
     """
     try:
         value = json.loads(
-            data.decode("utf-8"),
-            parse_constant=_refuse_constant,
-            parse_float=_finite_float,
-            object_pairs_hook=_unique_keys,
+            data.decode("utf-8"), parse_constant=_finite, parse_float=_finite, object_pairs_hook=_object
         )
     except FormatError:
         raise
     except (ValueError, RecursionError) as error:
         raise FormatError(f"The header is not JSON that this package reads: {error}.") from None
-    _check_depth(value)
+    _check_depth(value, DEEPEST)
     return value
 
 
-def refusing(action: Callable[[], T], what: str) -> T:
-    """Do what the file asks for; if that fails, blame the file.
+def declared(value: Any, kind: type[T], what: str) -> T:
+    """Read a value as a struct: each field there, of its type and within its bounds, and none beside them.
 
-    Why: code that meets values from a stranger may stumble in its own way; all of it is a FormatError.
+    Raises:
+        FormatError: it is anything else.
     """
     try:
-        return action()
+        return msgspec.convert(value, kind)
+    except (msgspec.ValidationError, ValueError) as error:  # the latter for half a character of UTF-16
+        fields = ", ".join(field.name for field in msgspec.structs.fields(kind))
+        raise FormatError(f"{what} must hold {fields}: {error!s:.200}; found {value!r:.80}.") from None
+
+
+@contextmanager
+def refusing(what: str) -> Iterator[None]:
+    """Blame the file for what goes wrong inside: code may stumble over a stranger's values in its own way."""
+    try:
+        yield
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise FormatError(f"{what}: {error!s:.400}") from None
 
 
 def refuse_repeated(names: Iterable[str], kind: str) -> None:
     """Refuse a name that comes twice."""
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
+    for name, times in Counter(names).items():
+        if times > 1:
             raise FormatError(f"The header holds the {kind} {name!r:.80} twice.")
-        seen.add(name)
 
 
-def _check_depth(value: Any) -> None:
-    level = [value]
-    for _ in range(_DEEPEST):
-        level = [child for parent in level for child in _children(parent)]
-        if not level:
-            return
-    raise FormatError(f"The header is nested deeper than {_DEEPEST} levels.")
+def _check_depth(value: Any, levels: int) -> None:
+    if levels == 0:
+        raise FormatError(f"The header is nested deeper than {DEEPEST} levels.")
+    for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_depth(child, levels - 1)
 
 
-def _children(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
-
-
-def _refuse_constant(text: str) -> NoReturn:
-    raise FormatError(f"The header holds {text}, which is not a number.")
-
-
-def _finite_float(text: str) -> float:
+def _finite(text: str) -> float:
     if not math.isfinite(value := float(text)):
-        raise FormatError(f"The header holds the number {text:.40}, which is too large.")
+        raise FormatError(f"The header holds {text:.40}, which is not a finite number.")
     return value
 
 
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     refuse_repeated((key for key, _ in pairs), "key")
     return dict(pairs)

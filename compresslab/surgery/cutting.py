@@ -13,18 +13,10 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
-from compresslab.surgery.following import rule_of
 from compresslab.surgery.graph import Graph, graph_of
-from compresslab.surgery.joins import pieces
-from compresslab.surgery.moves import reshape
-from compresslab.surgery.norm_rules import group_norm, layer_norm
-from compresslab.surgery.rules import convolution
-from compresslab.surgery.units import Channels, marked
+from compresslab.surgery.rules import group_norm
+from compresslab.surgery.units import marked
 from compresslab.surgery.walk import Walk, setting, title
-
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-_RESIZED = (convolution, layer_norm, reshape, pieces)  # may be given sizes, which the shapes show
-_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @torch.no_grad()
@@ -117,12 +109,12 @@ def _sizes(layer: Any) -> Mapping[str, Any]:
     """Return the attributes of a layer that repeat the shapes of its tensors."""
     if isinstance(layer, nn.Linear):
         return {"out_features": layer.weight.shape[0], "in_features": layer.weight.shape[1]}
-    if isinstance(layer, _CONVOLUTIONS):
+    if isinstance(layer, nn.modules.conv._ConvTransposeNd):
+        return {"in_channels": layer.weight.shape[0], "out_channels": layer.weight.shape[1] * layer.groups}
+    if isinstance(layer, nn.modules.conv._ConvNd):
         outputs, inputs = layer.weight.shape[:2]
         groups = 1 if layer.groups == 1 else outputs * layer.groups // layer.out_channels
         return {"out_channels": outputs, "in_channels": inputs * groups, "groups": groups}
-    if isinstance(layer, _TRANSPOSED):
-        return {"in_channels": layer.weight.shape[0], "out_channels": layer.weight.shape[1] * layer.groups}
     if isinstance(layer, nn.modules.batchnorm._NormBase):
         tensor = layer.weight if layer.weight is not None else layer.running_mean
         return {} if tensor is None else {"num_features": len(tensor)}
@@ -144,41 +136,27 @@ def _check(old: Graph, new: Graph, stays: Bool[ndarray, " units"]) -> None:
         for left, right in zip(before.states, after.states, strict=True):
             if left.op == "get_attr" and "constant" not in left.meta:
                 continue
-            stand = _alike(before.channels(left), after.channels(right), old, stays, names)
-            if not stand or not _same(before, left, after, right):
+            x, y = before.channels(left), after.channels(right)
+            sizes, others = list(before.shape(left)), list(after.shape(right))
+            stand = (left.name, x and x.axis) == (right.name, y and y.axis)
+            if stand and x and y:
+                sizes[x.axis] = others[x.axis]
+                stand = np.array_equal(old.roots[x.units[stays[x.units]]], old.roots[names[y.units]])
+            if not stand or sizes != others or not _same_numbers(before, left, after, right):
                 raise CompressionError(
                     f"After the cut {title(right)!r} gives {after.shape(right)} where neurons do not stand "
                     "as they did: it counts channels by a number in the code. Write it without."
                 )
 
 
-def _same(before: Walk, left: Any, after: Walk, right: Any) -> bool:
-    """Compare two nodes and the sizes of their values, but for the axis of channels."""
-    x, sizes, others = before.channels(left), list(before.shape(left)), list(after.shape(right))
-    if x is not None and len(sizes) == len(others):
-        sizes[x.axis] = others[x.axis]
-    return left.name == right.name and sizes == others and _same_numbers(before, left, after, right)
-
-
 def _same_numbers(before: Walk, left: Any, after: Walk, right: Any) -> bool:
     """Compare the numbers that the code gives to two operations; some follow a layer's new sizes."""
     if "constant" in left.meta:  # a tensor that the code makes, of the numbers in a buffer for example
         return torch.equal(left.meta["constant"], right.meta["constant"])
-    rule = rule_of(before, left)
+    rule = before.rules.get(left)
     if rule is group_norm:
         groups, others = (setting(w, n, "num_groups", 1, 1) for w, n in ((before, left), (after, right)))
         width, left_over = before.shape(left)[1], after.shape(right)[1]
         return groups == others == 1 or (groups > 1 and width * others == left_over * groups)
-    if rule in _RESIZED:
-        return True
-    return repr((left.args, left.kwargs)) == repr((right.args, right.kwargs))  # a node shows as its name
-
-
-def _alike(
-    x: Channels | None, y: Channels | None, old: Graph, stays: Bool[ndarray, " units"], names: ndarray
-) -> bool:
-    """Hold the units that are left against those of the new graph."""
-    if x is None or y is None:
-        return x is y
-    left, right = x.units[stays[x.units]], names[y.units]
-    return x.axis == y.axis and np.array_equal(old.roots[left], old.roots[right])
+    shown = rule is not None and rule.shown
+    return shown or repr((left.args, left.kwargs)) == repr((right.args, right.kwargs))  # nodes show as names

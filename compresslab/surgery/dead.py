@@ -13,10 +13,7 @@ from torch import Tensor, fx, nn
 
 from compresslab.models.tracing import Watching, device_of, evaluating
 from compresslab.surgery.cutting import cut
-from compresslab.surgery.following import rule_of
 from compresslab.surgery.graph import Graph, example_of, graph_of
-from compresslab.surgery.norm_rules import group_norm, layer_norm
-from compresslab.surgery.rules import pointwise
 from compresslab.surgery.walk import Walk
 
 
@@ -73,12 +70,12 @@ def _constant(model: nn.Module, graph: Graph) -> Bool[ndarray, " units"]:
     for walk in graph.walks:
         moved = _of_the_image(walk)
         for node in walk.values:
-            channels = walk.channels(node)
-            if channels is None:
+            channels, rule = walk.channels(node), walk.rules.get(node)
+            if channels is None or rule is None:
                 continue
-            rule, others = rule_of(walk, node), [n for n in node.all_input_nodes if walk.channels(n) is None]
+            others = [n for n in node.all_input_nodes if walk.channels(n) is None]
             # a norm has the others in it; an addition, say, what the image gives to all channels alike
-            if rule in (layer_norm, group_norm) or (rule is pointwise and not moved.isdisjoint(others)):
+            if rule.across or (rule.passes and not moved.isdisjoint(others)):
                 dead[graph.roots[channels.units]] = False
     return dead
 

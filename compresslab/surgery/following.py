@@ -3,22 +3,87 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional as F
 
 from compresslab.errors import CompressionError
 from compresslab.models.shapes import shapes_of
 from compresslab.models.tracing import trace
-from compresslab.surgery.moves import MOVE_RULES
-from compresslab.surgery.rules import LAYER_RULES, Rule, pointwise
+from compresslab.surgery import moves, rules
 from compresslab.surgery.units import Channels, Units
-from compresslab.surgery.walk import DEPENDS, OUTPUT, Walk, check_calls, is_tensor, kind, refusal, title
+from compresslab.surgery.walk import DEPENDS, OUTPUT, Rule, Walk, check_calls, kind, refusal, title
 
-RULES: Mapping[Any, Rule] = {**LAYER_RULES, **MOVE_RULES}
+_LAYERS = {
+    rules.pointwise: "ReLU ReLU6 ELU SELU CELU GELU SiLU Mish LeakyReLU Hardtanh Hardswish Hardsigmoid "
+    "Softplus Softsign Tanh Sigmoid LogSigmoid Dropout Dropout1d Dropout2d Dropout3d AlphaDropout "
+    "FeatureAlphaDropout Identity Tanhshrink Hardshrink Softshrink Threshold RReLU",
+    rules.linear: "Linear",
+    rules.convolution: "Conv1d Conv2d Conv3d",
+    rules.transposed_convolution: "ConvTranspose1d ConvTranspose2d ConvTranspose3d",
+    rules.batch_norm: "BatchNorm1d BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d InstanceNorm3d",
+    rules.layer_norm: "LayerNorm",
+    rules.group_norm: "GroupNorm",
+    rules.parametric_relu: "PReLU",
+    rules.attention: "MultiheadAttention",
+    rules.resizing: "Upsample",
+    rules.mixing: "Softmax LogSoftmax Softmin",
+    moves.reshaping: "Flatten Unflatten",
+    moves.padding: "ZeroPad2d ReflectionPad2d ReplicationPad2d ConstantPad2d",
+    **{
+        rules.pooling(n): f"MaxPool{n}d AvgPool{n}d AdaptiveAvgPool{n}d AdaptiveMaxPool{n}d LPPool{n}d"
+        for n in (1, 2, 3)
+    },
+}
+_FUNCTIONS = {  # of torch, of its functional layers, of a tensor
+    rules.pointwise: "relu relu_ relu6 elu elu_ selu celu gelu silu mish leaky_relu leaky_relu_ "
+    "hardtanh hardswish hardsigmoid softplus softsign tanh tanh_ sigmoid sigmoid_ logsigmoid dropout "
+    "dropout1d dropout2d dropout3d alpha_dropout tanhshrink hardshrink softshrink threshold rrelu add "
+    "add_ sub sub_ mul mul_ div div_ true_divide maximum minimum pow abs abs_ exp exp_ log neg neg_ "
+    "sqrt rsqrt square clamp clamp_ clamp_min clamp_max where lerp addcmul positive contiguous clone "
+    "float double half bfloat16 to type_as detach requires_grad_ cpu",
+    rules.linear: "linear",
+    rules.convolution: "conv1d conv2d conv3d",
+    rules.layer_norm: "layer_norm",
+    rules.group_norm: "group_norm",
+    rules.resizing: "interpolate upsample",
+    rules.mixing: "softmax log_softmax",
+    moves.moving: "permute transpose swapaxes swapdims movedim moveaxis unsqueeze narrow select flip roll",
+    moves.sizing: "chunk split tensor_split unbind expand",
+    moves.reshaping: "view flatten unflatten reshape",
+    moves.squeezing: "squeeze",
+    moves.reduction: "mean sum amax amin",
+    moves.joining: "cat concat concatenate stack",
+    moves.padding: "pad",
+    moves.size: "size",
+    **{
+        rules.pooling(n): f"max_pool{n}d avg_pool{n}d adaptive_avg_pool{n}d adaptive_max_pool{n}d"
+        for n in (1, 2, 3)
+    },
+}
+_OPERATORS = {
+    rules.pointwise: "add sub mul truediv iadd isub imul itruediv pow neg abs pos",
+    moves.item: "getitem",
+}
+
+
+def _rules() -> dict[Any, Rule]:
+    """Return the rule of every class of layers and every function; a tensor's methods stand by name."""
+    found: dict[Any, Rule] = {F.batch_norm: rules.batch_norm, getattr: moves.attribute}
+    for table, places in ((_LAYERS, [nn]), (_FUNCTIONS, [torch, F]), (_OPERATORS, [operator])):
+        for rule, names in table.items():
+            for name in names.split():
+                found |= {getattr(place, name): rule for place in places if hasattr(place, name)}
+                found |= {name: rule} if table is _FUNCTIONS else {}
+    return found
+
+
+RULES = _rules()
 _KINDS = tuple(key for key in RULES if isinstance(key, type) and issubclass(key, nn.Module))
-_SIZES_WELCOME = ("view", "reshape", "flatten", "split", "getitem")
 _NO_COUNTS = ("dim", "ndimension", "is_floating_point", "is_complex", "get_device")  # the same after any cut
 
 
@@ -74,12 +139,10 @@ def _state(walk: Walk, node: fx.Node) -> Any:
         return walk.hold(*states, why=OUTPUT)
     if isinstance(node.target, type):  # answers under names: a named tuple, a dataclass
         return tuple(states)
-    rule = rule_of(walk, node)
-    if rule is None or not _has_tensor(walk.values[node]):
-        if rule is not None and rule.__name__ in ("size", "attribute", "item"):
-            return rule(walk, node)
+    rule = walk.rules[node] = _rule(walk, node)
+    if rule is None or not (rule.answers or _has_tensor(walk.values[node])):
         return _without_rule(walk, node, states)
-    if any(map(_depends, states)) and kind(walk, node) not in _SIZES_WELCOME:
+    if any(map(_depends, states)) and not (rule.answers or rule.shown):
         raise refusal(node, "it computes with the number of channels", "write it without")
     try:
         return rule(walk, node)
@@ -117,14 +180,13 @@ def _has_tensor(value: Any) -> bool:
         return any(map(_has_tensor, value.values()))
     if dataclasses.is_dataclass(value):
         return any(map(_has_tensor, vars(value).values()))
-    return is_tensor(value) or (isinstance(value, tuple | list) and any(map(_has_tensor, value)))
+    return isinstance(value, Tensor) or (isinstance(value, tuple | list) and any(map(_has_tensor, value)))
 
 
-def rule_of(walk: Walk, node: fx.Node) -> Rule | None:
-    """Return the rule of a node, or None."""
+def _rule(walk: Walk, node: fx.Node) -> Rule | None:
     if node.op == "call_module":
         kinds = type(walk.model.get_submodule(str(node.target))).__mro__
         return next((RULES[kind] for kind in kinds if kind in RULES), None)
     if getattr(node.target, "__name__", "") == "stochastic_depth":  # torchvision's: whole images or nothing
-        return pointwise
+        return rules.pointwise
     return RULES.get(node.target)

@@ -21,8 +21,7 @@ from torch import Tensor, fx, nn
 from compresslab.errors import CompressionError
 from compresslab.models.architectures import Network
 from compresslab.models.tracing import evaluating
-from compresslab.surgery.following import follow, hold_read, rule_of, unreached
-from compresslab.surgery.rules import pointwise
+from compresslab.surgery.following import follow, hold_read, unreached
 from compresslab.surgery.units import Row, Segment, Units
 from compresslab.surgery.walk import Walk, check_layers, title
 
@@ -134,28 +133,22 @@ class Graph:
         """
         walk = self.walks[0]
         node = walk.opened[layer]
-        while len(node.users) == 1:
-            (after,) = node.users
-            if not self._passes(walk, node, after):
-                break
+        while len(node.users) == 1 and self._passes(walk, node, after := next(iter(node.users))):
             node = after
         return node
 
     def _passes(self, walk: Walk, node: fx.Node, after: fx.Node) -> bool:
-        rule, here, there = rule_of(walk, after), walk.channels(node), walk.channels(after)
-        alike = rule is pointwise or (rule is not None and rule.__name__.endswith("_norm"))
-        if not alike or here is None or there is None or walk.shape(node) != walk.shape(after):
+        rule, here, there = walk.rules.get(after), walk.channels(node), walk.channels(after)
+        if not rule or not rule.passes or not here or not there or walk.shape(node) != walk.shape(after):
             return False
         return np.array_equal(self.roots[here.units], self.roots[there.units])
 
     def norm_of(self, layer: str) -> str | None:
         """Return the name of the norm that alone reads a layer's output."""
         walk = self.walks[0]
-        node = walk.opened[layer]
-        after = next(iter(node.users)) if len(node.users) == 1 else None
-        found = after is not None and rule_of(walk, after)
-        named = found and found.__name__.endswith("_norm") and after is not None and after.op == "call_module"
-        return str(after.target) if named and after is not None else None
+        users = list(walk.opened[layer].users)
+        rule = walk.rules.get(users[0]) if len(users) == 1 else None
+        return str(users[0].target) if rule and rule.norm and users[0].op == "call_module" else None
 
     def __repr__(self) -> str:
         free, held = len(self.free), len(self.groups) - len(self.free)
@@ -165,7 +158,7 @@ class Graph:
         return "\n".join(lines)
 
 
-def _sorted(member: Bool[ndarray, "names units"]) -> tuple[list[Row], Row]:
+def _sorted(member: Bool[ndarray, "names units"]) -> tuple[list[Int[ndarray, " _"]], Row]:
     """Sort the roots by the names that have them; return the sorts, and for each root its sort."""
     roots = np.flatnonzero(member[:-1].any(0))
     keys = np.ascontiguousarray(np.packbits(member[:, roots], axis=0).T)
@@ -176,7 +169,7 @@ def _sorted(member: Bool[ndarray, "names units"]) -> tuple[list[Row], Row]:
     return [np.flatnonzero(of == number) for number in range(len(first))], of
 
 
-def _met(of: Row, rows: Iterable[tuple[str, Row]]) -> dict[int, dict[str, None]]:
+def _met(of: Row, rows: Iterable[tuple[str, Int[ndarray, " _"]]]) -> dict[int, dict[str, None]]:
     """Return for each group the names whose rows have some of it, in order."""
     found: dict[int, dict[str, None]] = defaultdict(dict)
     for name, row in rows:

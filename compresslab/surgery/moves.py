@@ -1,118 +1,162 @@
-"""How neurons move with operations that only move values: reshaped, reordered, taken in part."""
+"""How neurons move with operations that only move values: they are run on place numbers and watched."""
 
 from __future__ import annotations
 
-import operator
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, fx
 
-from compresslab.surgery.joins import concatenation, pieces, stacking
-from compresslab.surgery.rules import Rule
-from compresslab.surgery.units import Channels
-from compresslab.surgery.walk import DEPENDS, Walk, given, product, refusal, title
+from compresslab.surgery.units import Channels, Row
+from compresslab.surgery.walk import DEPENDS, Rule, Walk, given, refusal, setting, title
+
+_FAILURES = (RuntimeError, TypeError, ValueError, IndexError)  # torch's, where sizes do not fit
 
 
-def reshape(walk: Walk, node: fx.Node) -> Channels | None:
+def observed(walk: Walk, node: fx.Node) -> tuple[Any, list[Tensor]]:
+    """Run an operation on place numbers, and read off where each place went.
+
+    It runs on the channels as they are, and on three times as many, of which two thirds are copies. An
+    operation that counts no channels gives the same in both, but for the copies. Where this is true of
+    copies that stand before or behind all places, each channel goes its own way. If it is only true of
+    copies of each, the channels are laid out in equal rows or parts: what stands at one place of each is
+    tied, so that they stay equal.
+
+    Returns:
+        The state of the result, None where it cannot be followed; and the place numbers in it.
+    """
+    sources = [source for source in node.all_input_nodes if walk.channels(source)]
+    if not sources:
+        return None, []
+    units, several = walk.states[sources[0]].units, isinstance(walk.values[node], tuple | list)
+    count, places = len(units), np.arange(1, len(units) + 1)
+    parts = _ran(walk, node, sources[0], places)
+
+    def without_copies(wide: Row) -> list[tuple[int, list[Row]]]:
+        return _compared(parts, _ran(walk, node, sources[0], wide))
+
+    uneven = [np.pad(places, ends) for ends in ((1, 2 * count - 1), (2 * count - 1, 1))]
+    even = [np.kron(places, [0, 1, 0]), np.kron([0, 1, 0], places)]  # of each place, of all
+    found = without_copies(uneven[0]) and without_copies(uneven[1])
+    if found and all(len(lines) == 1 for _, lines in found):
+        states = tuple(Channels(axis, units[lines[0] - 1]) for axis, lines in found)
+        return states if several else states[0], parts
+    for wide in even:
+        found = without_copies(wide)
+        rows = [units[line - 1] for _, lines in found for line in lines]
+        if len(rows) > 1 and {len(row) * len(rows) for row in rows} == {count}:  # each place once
+            how = "cuts them into {} equal parts" if several else "orders them as {} equal rows"
+            for row in rows[1:]:
+                walk.units.tie(rows[0], row, f"{title(node)} {how.format(len(rows))}")
+            states = tuple(Channels(axis, row) for (axis, _), row in zip(found, rows, strict=several))
+            return states if several else states[0], parts
+    return None, parts
+
+
+def _ran(walk: Walk, node: fx.Node, source: fx.Node, places: Row) -> list[Tensor]:
+    """Return what an operation makes of numbered channels, in a list; nothing where it fails."""
+    x = walk.states[source]
+    sizes, times = list(walk.shape(source)), len(places) // len(x.units)
+    sizes[x.axis] = len(places)
+    marks = torch.from_numpy(places.astype(np.int32)).view(-1, *[1] * (len(sizes) - x.axis - 1)).expand(sizes)
+
+    def argument(other: fx.Node) -> Any:
+        return marks if other is source else _grown(walk.values[other], walk.state(other), times)
+
+    args, kwargs = fx.map_arg((node.args, dict(node.kwargs)), argument)
+    function: Any = node.target
+    if node.op == "call_module":
+        function = walk.model.get_submodule(function)
+    elif node.op == "call_method":  # marks are spread without being copied, which a view cannot read
+        function = getattr(Tensor, "reshape" if function == "view" else function)
+    try:
+        made = function(*args, **kwargs)
+    except _FAILURES:
+        return []
+    return list(made) if isinstance(made, tuple | list) else [made]
+
+
+def _grown(value: Any, state: Any, times: int) -> Any:
+    """Return a number that the code computes as it is with so many times the channels."""
+    if isinstance(value, tuple) and isinstance(state, tuple):
+        return tuple(_grown(*pair, times) for pair in zip(value, state, strict=True))
+    return value * times if state is DEPENDS else value
+
+
+def _compared(parts: list[Tensor], wide: list[Tensor]) -> list[tuple[int, list[Row]]]:
+    """Return for each part the axis along which copies stand, and all lines of places along it.
+
+    Nothing, if the parts are not the same without copies.
+    """
+    found: list[tuple[int, list[Row]]] = []
+    for part, more in zip(parts, wide, strict=True) if len(parts) == len(wide) else ():
+        core = _core(more)
+        marks = _core(core > 0)
+        axes = [axis for axis, size in enumerate(marks.shape) if size > 1]
+        if len(axes) != 1:
+            return []
+        axis, kept = axes[0], marks.flatten().nonzero()[:, 0]
+        sizes = [len(kept) if i == axis else size for i, size in enumerate(more.shape)]
+        if sizes != list(part.shape) or not torch.equal(_core(core.index_select(axis, kept)), _core(part)):
+            return []
+        found.append((axis, list(_core(part, axis).movedim(axis, -1).reshape(-1, len(kept)).numpy())))
+    return found
+
+
+def _core(marks: Tensor, whole: int = -1) -> Tensor:
+    """Keep one place along every axis on which nothing changes, but for one that shall stay whole."""
+    strides = marks.stride()
+    for axis in sorted(range(len(strides)), key=strides.__getitem__):  # those of one number (0) come first
+        first = marks.narrow(axis, 0, min(1, marks.shape[axis]))
+        if axis != whole and (strides[axis] == 0 or bool((marks == first).all())):
+            marks = first
+    return marks
+
+
+def _moved(walk: Walk, node: fx.Node) -> Any:
+    """Follow channels to their new places; hold them where the code names some by place."""
+    state, parts = observed(walk, node)
+    if state is None:
+        how = "cuts them at places written in the code" if len(parts) > 1 else "takes some of them by place"
+        walk.hold(*node.all_input_nodes, why=f"{title(node)} {how}")
+    return state
+
+
+moving, sizing = Rule(_moved), Rule(_moved, shown=True)
+
+
+@partial(Rule, shown=True)
+def reshaping(walk: Walk, node: fx.Node) -> Channels | None:
     """Follow channels into another shape; the axis that has them must not be a number in the code."""
-    x = walk.channels(node.args[0])
-    if x is None:
-        return None
-    before, after = walk.shape(node.args[0]), walk.shape(node)
-    outer, inner = product(before[: x.axis]), product(before[x.axis + 1 :])
-    sizes = _written(node)
-    starts, written = [product(after[:axis]) for axis in range(len(after))], None
-    order = sorted(range(len(after)), key=lambda axis: starts[axis] != outer)  # a single channel fits often
-    for axis in order:
-        times, repeat = outer // starts[axis], inner // product(after[axis + 1 :])
-        if times and repeat and after[axis] == times * len(x.units) * repeat:
-            if not sizes or not _constant(sizes[axis]):
-                return Channels(axis, np.tile(np.repeat(x.units, repeat), times))
-            written = after[axis]
-    for axis in range(len(after) - 1):
-        whole = starts[axis] == outer and after[axis] * after[axis + 1] == len(x.units)
-        if whole and sizes and _constant(sizes[axis]) != _constant(sizes[axis + 1]):
-            second = _constant(sizes[axis])  # then the other one follows the number of channels
-            rows = x.units.reshape(after[axis], -1)
-            return _parted(walk, node, rows if second else rows.T, axis + second)
-    found = f"the channels do not stay together from {before} to {after}"
-    if written is not None:
-        found = f"their number, {written}, is written in the code"
-    raise refusal(node, found, "use flatten(1), or -1 for the size that follows from the others")
+    state, parts = observed(walk, node)
+    if state is None and parts:
+        before, after = walk.shape(node.args[0]), walk.shape(node)
+        axes = [axis for axis, size in enumerate(_core(parts[0]).shape) if size > 1]
+        found = f"the channels do not stay together from {before} to {after}"
+        if len(axes) == 1:
+            found = f"their number, {after[axes[0]]}, is written in the code"
+        raise refusal(node, found, "use flatten(1), or -1 for the size that follows from the others")
+    return state
 
 
-def _written(node: fx.Node) -> tuple[Any, ...]:
-    """Return the sizes that a reshape asks for; none of flatten, which writes no numbers."""
-    if node.op == "call_module" or getattr(node.target, "__name__", node.target) in ("flatten", "unflatten"):
-        return ()
-    sizes = node.args[1:] or (node.kwargs.get("shape", node.kwargs.get("size", ())),)
-    return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], tuple | list) else tuple(sizes)
-
-
-def _constant(size: Any) -> bool:
-    return isinstance(size, int) and size >= 0
-
-
-def _parted(walk: Walk, node: fx.Node, rows: Any, axis: int) -> Channels:
-    """Follow channels that become two axes, one of a written size: its places are tied to each other."""
-    for row in rows[1:]:
-        walk.units.tie(rows[0], row, f"{title(node)} orders them as {len(rows)} equal rows")
-    return Channels(axis, rows[0])
-
-
-def permutation(walk: Walk, node: fx.Node) -> Channels | None:
-    """Follow the axis of channels to its new place."""
-    x = walk.channels(node.args[0])
-    if x is None:
-        return None
-    asked = given(node, 1, "dims")
-    order: list[Any] = list(asked if isinstance(asked, tuple | list) else node.args[1:])
-    return Channels([dim % len(order) for dim in order].index(x.axis), x.units)
-
-
-def transposition(walk: Walk, node: fx.Node) -> Channels | None:
-    """Follow the axis of channels when two axes change places."""
-    x = walk.channels(node.args[0])
-    if x is None:
-        return None
-    dims = len(walk.shape(node))
-    left, right = given(node, 1, "dim0") % dims, given(node, 2, "dim1") % dims
-    return Channels({left: right, right: left}.get(x.axis, x.axis), x.units)
-
-
-def unsqueezing(walk: Walk, node: fx.Node) -> Channels | None:
-    """Make room for a new axis."""
-    x = walk.channels(node.args[0])
-    if x is None:
-        return None
-    dim = given(node, 1, "dim") % len(walk.shape(node))
-    return Channels(x.axis + (dim <= x.axis), x.units)
-
-
+@Rule
 def squeezing(walk: Walk, node: fx.Node) -> Channels | None:
     """Drop axes of size 1; a single channel that would be dropped is held."""
-    x = walk.channels(node.args[0])
-    if x is None:
-        return None
-    before = walk.shape(node.args[0])
-    asked = given(node, 1, "dim", tuple(range(len(before))))
-    dims = {dim % len(before) for dim in (asked if isinstance(asked, tuple | list) else (asked,))}
-    dropped = {dim for dim in dims if before[dim] == 1}
-    if x.axis in dims:
+    x, count = walk.channels(node.args[0]), len(walk.shape(node.args[0]))
+    if x is not None and x.axis in _dims(node, count):
         walk.hold(x, why=f"{title(node)} would drop the axis of a single channel")
-    return None if x.axis in dropped else Channels(x.axis - sum(dim < x.axis for dim in dropped), x.units)
+    return moving(walk, node)
 
 
+@Rule
 def reduction(walk: Walk, node: fx.Node) -> Channels | None:
     """Pass channels on where other axes are reduced; hold them where they are averaged themselves."""
-    x = walk.channels(node.args[0])
+    x, count = walk.channels(node.args[0]), len(walk.shape(node.args[0]))
     if x is None:
         return None
-    count = len(walk.shape(node.args[0]))
-    asked = given(node, 1, "dim", tuple(range(count)))
-    dims = {dim % count for dim in (asked if isinstance(asked, tuple | list) else (asked,))}
+    dims = _dims(node, count)
     if x.axis in dims:
         walk.hold(x, why=f"{title(node)} takes them all together")
         return None
@@ -120,106 +164,81 @@ def reduction(walk: Walk, node: fx.Node) -> Channels | None:
     return Channels(x.axis - gone, x.units)
 
 
+def _dims(node: fx.Node, count: int) -> set[int]:
+    """Return the axes that an operation is asked for; all, if it is not told."""
+    asked = given(node, 1, "dim", tuple(range(count)))
+    return {dim % count for dim in (asked if isinstance(asked, tuple | list) else (asked,))}
+
+
+@partial(Rule, answers=True)
 def item(walk: Walk, node: fx.Node) -> Any:
     """Take one of several values, or a part of a tensor."""
     source, index = node.args
     state = walk.state(source)
     if isinstance(state, Channels):
-        return _part(walk, node, state, index if isinstance(index, tuple) else (index,))
+        return moving(walk, node)
     if isinstance(state, tuple) and isinstance(index, int | slice):
         return state[index]
     return DEPENDS if state is DEPENDS else None
 
 
-def _part(walk: Walk, node: fx.Node, x: Channels, index: tuple[Any, ...]) -> Channels | None:
-    """Follow channels through an index that leaves them whole; hold them if it does not."""
-    count = len(walk.shape(node.args[0]))
-    taken = sum(entry is not None and entry is not Ellipsis for entry in index)
-    wide = [slice(None)] * (count - taken)
-    place = next((i for i, entry in enumerate(index) if entry is Ellipsis), len(index))
-    full = [*index[:place], *wide, *index[place + 1 :]]
-    simple = all(entry is None or isinstance(entry, int | slice) for entry in full)
-    dims = [entry for entry in full if entry is not None]
-    if not simple or dims[x.axis] != slice(None):
-        walk.hold(x, why=f"{title(node)} takes some of them by place")
+@Rule
+def joining(walk: Walk, node: fx.Node) -> Channels | None:
+    """Join the units of all parts; along another axis, tie what is put side by side."""
+    tensors, dims = given(node, 0, "tensors"), len(walk.shape(node))
+    one = isinstance(tensors, fx.Node)  # a value that is several tensors
+    parts = walk.values[tensors] if one else [walk.values[part] for part in tensors]
+    states = (
+        (walk.state(tensors) or [None] * len(parts)) if one else [walk.channels(part) for part in tensors]
+    )
+    dim, axes = given(node, 1, "dim", 0) % dims, {x.axis for x in states if x}
+    if len(axes) != 1:
+        if axes:
+            raise refusal(node, "its parts have their channels along different axes", "permute them first")
         return None
-    axis = at = 0
-    for entry in full:
-        if entry is not None and at == x.axis:
-            return Channels(axis, x.units)
-        axis += not isinstance(entry, int)
-        at += entry is not None
-    return None
+    (axis,) = axes
+    why = f"{title(node)} joins them to what is not cut"
+    rows = [
+        walk.units.fixed(part.shape[axis], why) if x is None else x.units
+        for part, x in zip(parts, states, strict=True)
+    ]
+    stacked = parts[0].dim() < dims  # along an axis of its own
+    if axis == dim and not stacked:
+        return Channels(axis, np.concatenate(rows))
+    for row in rows[1:]:
+        walk.units.tie(rows[0], row, f"{title(node)} puts them side by side")
+    return Channels(axis + (stacked and dim <= axis), rows[0])
 
 
+@Rule
 def padding(walk: Walk, node: fx.Node) -> Channels | None:
     """Pass channels on where other axes are padded."""
     x = walk.channels(node.args[0])
     if x is None:
         return None
-    pads = given(node, 1, "pad") if node.op == "call_function" else _module(walk, node).padding
+    pads = setting(walk, node, "padding" if node.op == "call_module" else "pad", 1, ())
     if x.axis >= len(walk.shape(node)) - len(pads) // 2:
         walk.hold(x, why=f"{title(node)} pads them")
         return None
     return x
 
 
-def _module(walk: Walk, node: fx.Node) -> Any:
-    return walk.model.get_submodule(str(node.target))
-
-
+@partial(Rule, answers=True)
 def size(walk: Walk, node: fx.Node) -> Any:
     """Say which sizes of a tensor would change with its channels."""
-    x, which = walk.channels(node.args[0]), given(node, 1, "dim")
-    if x is None:
-        return None
-    sizes = tuple(DEPENDS if axis == x.axis else None for axis in range(len(walk.shape(node.args[0]))))
-    return sizes if which is None else sizes[which]
+    sizes, which = _sizes(walk, node.args[0]), given(node, 1, "dim")
+    return sizes[which] if sizes and which is not None else sizes
 
 
+@partial(Rule, answers=True)
 def attribute(walk: Walk, node: fx.Node) -> Any:
-    """Follow ``x.shape``; other attributes of a tensor do not depend on how many channels it has."""
-    if node.args[1] == "shape":
-        sizes = walk.channels(node.args[0])
-        count = len(walk.shape(node.args[0]))
-        return sizes and tuple(DEPENDS if axis == sizes.axis else None for axis in range(count))
-    if node.args[1] == "nbytes" and walk.channels(node.args[0]):
-        return DEPENDS
-    if isinstance(walk.values[node], Tensor) and walk.channels(node.args[0]):
-        raise refusal(node, f".{node.args[1]} of a tensor has no rule", "use permute or transpose")
-    return None
+    """Follow ``x.shape``; most other attributes of a tensor do not depend on how many channels it has."""
+    sizes, name = _sizes(walk, node.args[0]), node.args[1]
+    if sizes and isinstance(walk.values[node], Tensor):
+        raise refusal(node, f".{name} of a tensor has no rule", "use permute or transpose")
+    return sizes if name == "shape" else DEPENDS if sizes and name == "nbytes" else None
 
 
-def _pair(name: str, rule: Rule) -> dict[Any, Rule]:
-    return {name: rule} | ({getattr(torch, name): rule} if hasattr(torch, name) else {})
-
-
-MOVE_RULES: dict[Any, Rule] = {
-    torch.cat: concatenation,
-    torch.concat: concatenation,
-    torch.concatenate: concatenation,
-    torch.stack: stacking,
-    operator.getitem: item,
-    getattr: attribute,
-    "size": size,
-    nn.Flatten: reshape,
-    nn.functional.pad: padding,
-    nn.ZeroPad2d: padding,
-    nn.ReflectionPad2d: padding,
-    nn.ReplicationPad2d: padding,
-    nn.ConstantPad2d: padding,
-    "view": reshape,
-    **_pair("flatten", reshape),
-    **_pair("reshape", reshape),
-    **_pair("chunk", pieces),
-    **_pair("split", pieces),
-    **_pair("permute", permutation),
-    **_pair("transpose", transposition),
-    **_pair("swapaxes", transposition),
-    **_pair("unsqueeze", unsqueezing),
-    **_pair("squeeze", squeezing),
-    **_pair("mean", reduction),
-    **_pair("sum", reduction),
-    **_pair("amax", reduction),
-    **_pair("amin", reduction),
-}
+def _sizes(walk: Walk, source: Any) -> Any:
+    x = walk.channels(source)
+    return x and tuple(DEPENDS if axis == x.axis else None for axis in range(len(walk.shape(source))))

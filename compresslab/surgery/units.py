@@ -8,7 +8,8 @@ together are tied; a set of tied units is a neuron, in the sense of what can be 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -76,7 +77,7 @@ class Units:
         self.hold(units, why)
         return units
 
-    def tie(self, left: Row, right: Row, why: str) -> None:
+    def tie(self, left: Int[ndarray, "..."], right: Int[ndarray, "..."], why: str) -> None:
         """Let ``left[i]`` and ``right[i]`` go or stay together."""
         if left.size != right.size:
             raise ValueError(f"{left.size} channels cannot go in pairs with {right.size}")
@@ -99,28 +100,18 @@ class Units:
 
     def segments(self, units: Row) -> tuple[Segment, ...]:
         """Say in few words which units a row holds."""
-        return tuple(self._segments(units.tolist()))
-
-    def _segments(self, units: list[int]) -> Iterable[Segment]:
-        names = {int(row[0]): (name, int(row[-1])) for name, row in self.layers.items() if len(row)}
-        starts, place = sorted(names), 0
-        while place < len(units):
-            first = starts[int(np.searchsorted(starts, units[place], side="right")) - 1] if starts else -1
-            name, last = names.get(first, ("", -1))
-            if units[place] > last:
-                name, first, last = "fixed", units[place], units[-1]
-            repeat = _repeats(units, place)
-            start = at = units[place]
-            while at <= last and units[place : place + repeat] == [at] * repeat:
-                place, at = place + repeat, at + 1
-            yield Segment(name, start - first, at - first, repeat)
-
-
-def _repeats(units: list[int], place: int) -> int:
-    end = place
-    while end < len(units) and units[end] == units[place]:
-        end += 1
-    return end - place
+        known = {
+            unit: (name, at) for name, row in self.layers.items() for at, unit in enumerate(row.tolist())
+        }
+        found: list[Segment] = []
+        for unit, run in groupby(units.tolist()):
+            (name, at), repeat = known.get(unit, ("fixed", 0)), len(list(run))
+            last = found[-1] if found else None
+            if last and (last.layer, last.repeat) == (name, repeat) and (last.stop == at or name == "fixed"):
+                found[-1] = replace(last, stop=last.stop + 1)
+            else:
+                found.append(Segment(name, at, at + 1, repeat))
+        return tuple(found)
 
 
 def components(count: int, left: Row, right: Row) -> Int[ndarray, " count"]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, fx, nn
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
 from compresslab.errors import CompressionError
 from compresslab.models.tracing import LayerTracer
-from compresslab.quantization.layers import QuantizedLayer
 from compresslab.surgery.units import Channels, Row, Units
 
 INPUT = "they are the network's input"
@@ -25,6 +24,30 @@ class Depends:
 
 
 DEPENDS = Depends()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What becomes of neurons in an operation: called with a walk and a node, it gives the result's state.
+
+    Args:
+        follow: finds that state.
+        passes: every value follows from what stands at its place, as in activation functions and norms.
+        norm: it has scales and shifts, which are cut with the channels.
+        across: it takes channels together, so that no result follows from one of them alone.
+        shown: the numbers that it is given show in the shapes, and may follow from the sizes of tensors.
+        answers: it is asked for numbers too, not only for tensors.
+    """
+
+    follow: Callable[[Walk, fx.Node], Any]
+    passes: bool = False
+    norm: bool = False
+    across: bool = False
+    shown: bool = False
+    answers: bool = False
+
+    def __call__(self, walk: Walk, node: fx.Node) -> Any:
+        return self.follow(walk, node)
 
 
 class Walk:
@@ -39,6 +62,7 @@ class Walk:
         self.tensors = dict(model.named_parameters()) | dict(model.named_buffers())
         self.values: dict[fx.Node, Any] = {}
         self.states: dict[fx.Node, Any] = {}
+        self.rules: dict[fx.Node, Rule | None] = {}
         self.slots: dict[tuple[str, int], Row] = {}
         self.readers: dict[str, Row] = {}
         self.opened: dict[str, fx.Node] = {}
@@ -144,7 +168,7 @@ def check_layers(model: nn.Module) -> None:
             raise CompressionError(
                 f"Layer {name!r} has hooks, and what they do to its values is not known; remove them first."
             )
-        if isinstance(layer, QuantizedLayer):
+        if hasattr(type(layer), "quantized"):
             raise CompressionError(f"Layer {name!r} is quantized; prune neurons before quantize.")
         if parametrize.is_parametrized(layer):
             raise CompressionError(
@@ -168,11 +192,3 @@ def check_calls(model: nn.Module, graph: fx.Graph) -> None:
                 f"Layer {name!r} is a shared module: it runs {count} times in one pass, and its neurons "
                 "mean something else each time; use a copy of its own for each."
             )
-
-
-def product(sizes: Any) -> int:
-    return math.prod(int(size) for size in sizes)
-
-
-def is_tensor(value: Any) -> bool:
-    return isinstance(value, torch.Tensor)

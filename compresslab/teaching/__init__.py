@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from compresslab.teaching import checkpoints, exercises, plots, records, setting, widgets
     from compresslab.teaching.exercises import check, check_function, claim, show_source
     from compresslab.teaching.figure import Drawing
     from compresslab.teaching.frame import Panel
@@ -26,11 +27,17 @@ __all__ = [
     "Panel",
     "check",
     "check_function",
+    "checkpoints",
     "claim",
+    "exercises",
     "explorer",
     "graph_drawing",
+    "plots",
+    "records",
+    "setting",
     "show_source",
     "staircase",
+    "widgets",
 ]
 
 _HOMES = {
@@ -46,7 +53,9 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str):
-    """Load a name from its module when it is first used."""
+    """Load a name from its module, or a module, when it is first used."""
     if name in _HOME_OF:
         return getattr(import_module(f"compresslab.teaching.{_HOME_OF[name]}"), name)
+    if name in __all__:
+        return import_module(f"compresslab.teaching.{name}")
     raise AttributeError(f"module 'compresslab.teaching' has no attribute {name!r}")

@@ -130,7 +130,7 @@ def staircase_explorer(
     return explorer(key, choices, frame)
 
 
-_Tree = str | list["_Tree"]  # a drawing, or one tree for each option of the next control
+_Tree = str | list[Any]  # a drawing, or one tree for each option of the next control
 
 
 def _drawings(key: str, controls: Sequence[Control], frame: Callable[..., str]) -> _Tree:

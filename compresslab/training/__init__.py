@@ -5,6 +5,7 @@ from compresslab.training.accuracy import Accuracy, evaluate, read_out
 from compresslab.training.batching import (
     Batches,
     ImageData,
+    Split,
     each,
     first_images,
     held,
@@ -15,7 +16,7 @@ from compresslab.training.batching import (
 from compresslab.training.gates import L0, HardConcrete, add_gates, freeze_gates
 from compresslab.training.loop import History, cross_entropy, rate, train
 from compresslab.training.penalties import L1, L2, GroupLasso, Hoyer, Proximal, Slimming
-from compresslab.training.weights import norm_scales, weights_of
+from compresslab.training.weights import check_protected, norm_scales, weights_of
 
 __all__ = [
     "L0",
@@ -30,7 +31,9 @@ __all__ = [
     "ImageData",
     "Proximal",
     "Slimming",
+    "Split",
     "add_gates",
+    "check_protected",
     "cross_entropy",
     "datasets",
     "each",

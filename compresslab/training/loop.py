@@ -12,11 +12,9 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from compresslab.errors import CompressionError
-from compresslab.models.tracing import device_of, evaluating
-from compresslab.training.accuracy import Accuracy, evaluate, read_out
+from compresslab.models.tracing import device_of
+from compresslab.training.accuracy import read_out
 from compresslab.training.batching import ImageData, Split, batches, random_affine
-
-__all__ = ["Accuracy", "History", "cross_entropy", "evaluate", "evaluating", "rate", "train"]
 
 Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]

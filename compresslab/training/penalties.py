@@ -18,23 +18,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from compresslab.errors import CompressionError
+from compresslab.errors import whole
 from compresslab.training.gates import L0, HardConcrete, add_gates, check_strength, freeze_gates
 from compresslab.training.weights import norm_scales, weights_of
 
 __all__ = [
-    "L0",
-    "L1",
-    "L2",
-    "GroupLasso",
-    "HardConcrete",
-    "Hoyer",
-    "Penalty",
-    "Proximal",
-    "Slimming",
-    "add_gates",
+    "L0", "L1", "L2", "GroupLasso", "HardConcrete", "Hoyer", "Penalty", "Proximal", "Slimming", "add_gates",
     "freeze_gates",
-]
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -202,10 +193,7 @@ class GroupLasso(Proximal):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.axis not in (0, 1):
-            raise CompressionError(
-                f"Axis {self.axis!r} was asked; groups are over outputs (0) or inputs (1)."
-            )
+        whole(self.axis, "the axis of groups, outputs (0) or inputs (1)", 0, 1)
 
     def of(self, weight: Float[Tensor, "..."]) -> Float[Tensor, ""]:
         return self._norms(weight).sum() * self._root(weight)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from torch import Tensor, nn
 
-from compresslab.errors import CompressionError
+from compresslab.errors import CompressionError, one_of
 from compresslab.quantization.fake import float_weight
 
 
@@ -28,7 +28,12 @@ def weights_of(model: nn.Module, protect: Collection[str] = ()) -> dict[str, Ten
     ['0']
     """
     layers = {name: part for name, part in model.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)}
-    _check_names(model, layers, protect)
+    if not layers:
+        raise CompressionError(
+            f"{type(model).__name__} has no linear or convolution layer in floats; "
+            "prune and penalise before quantize."
+        )
+    check_protected(layers, protect)
     found: dict[str, Tensor] = {}
     seen: set[int] = set()
     for name, layer in layers.items():
@@ -61,24 +66,17 @@ def norm_scales(model: nn.Module, protect: Collection[str] = ()) -> dict[str, Te
             f"{type(model).__name__} has no batch norm with scales; use a network that has, such as "
             "models.residual()."
         )
-    _check_protected(norms, protect)
+    check_protected(norms, protect)
     return {name: norm.weight for name, norm in norms.items() if name not in protect}
 
 
-def _check_names(model: nn.Module, layers: Collection[str], protect: Collection[str]) -> None:
-    if not layers:
-        raise CompressionError(
-            f"{type(model).__name__} has no linear or convolution layer in floats; "
-            "prune and penalise before quantize."
-        )
-    _check_protected(layers, protect)
+def check_protected(names: Collection[str], protect: Collection[str]) -> None:
+    """Refuse names to protect that are not among those that there are.
 
-
-def _check_protected(layers: Collection[str], protect: Collection[str]) -> None:
-    if isinstance(protect, str):
-        raise CompressionError(f"protect={protect!r} is one text; write a tuple of names: ({protect!r},).")
+    Raises:
+        CompressionError: such a name, or what is no collection of names.
+    """
+    if isinstance(protect, str) or not isinstance(protect, Collection):
+        raise CompressionError(f"protect={protect!r} is no tuple of names; write (name,), or () for none.")
     for name in protect:
-        if name not in layers:
-            raise CompressionError(
-                f"Layer {name!r} was to be protected, but there is none; there are {', '.join(layers)}."
-            )
+        one_of(name, names, "layer to protect")

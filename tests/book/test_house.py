@@ -1,14 +1,18 @@
 """What stands around the package and the book: installation, table of contents, the README's example."""
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+import compresslab
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,3 +66,45 @@ def test_the_citation_is_readable_and_of_this_version():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert citation["version"] == project["version"]
     assert {"cff-version", "message", "title", "authors"} <= set(citation)
+
+
+ROOMS = sorted(path.parent for path in (ROOT / "compresslab").glob("*/__init__.py"))
+rooms = pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
+
+
+def modules(room: Path) -> list[str]:
+    names = (path.stem for path in room.glob("*.py") if path.name != "__init__.py")
+    return sorted(f"compresslab.{room.name}.{name}" for name in names)
+
+
+@rooms
+def test_the_api_page_of_a_room_shows_each_of_its_modules(room):
+    page = (ROOT / "book" / "api" / f"{room.name}.md").read_text(encoding="utf-8")
+    assert re.findall(r"automodule:: (\S+)", page) == modules(room)
+    assert [line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")] == [
+        name.split(".")[-1] for name in modules(room)
+    ]
+
+
+@rooms
+def test_picture_page_and_door_of_a_room_ask_the_same_question(room):
+    door = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8"))) or ""
+    question = door.split("?")[0] + "?"
+    for name in (f"api/{room.name}.md", "_static/rooms.svg"):
+        text = (ROOT / "book" / name).read_text(encoding="utf-8")
+        assert room.name in text
+        assert question in text, name
+
+
+def test_the_evening_on_the_api_page_is_the_packages_own():
+    page = (ROOT / "book" / "api.md").read_text(encoding="utf-8")
+    for room, names in compresslab.EVENING.items():
+        assert f"- {room}: " + ", ".join(f"`{name.split('.')[-1]}`" for name in names) in page
+
+
+def test_the_changelog_names_a_new_place_for_every_old_module():
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `compresslab\.(\w+)` \| `compresslab\.([\w.]+)`", text, re.MULTILINE)
+    assert len(rows) == len(dict(rows)) == 56
+    for _, new in rows:
+        assert (ROOT / "compresslab" / f"{new.replace('.', '/')}.py").is_file(), new

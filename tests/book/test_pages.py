@@ -87,3 +87,9 @@ def test_no_page_shows_a_path_of_the_machine_that_built_it(page):
     text = page.read_text(encoding="utf-8")
     assert str(SITE.parents[1]) not in text
     assert str(Path.home()) + "/" not in text
+
+
+def test_no_api_page_is_heavy():
+    pages = [page for page in PAGES if page.parent.name == "api"]
+    assert len(pages) == 8
+    assert not {page.stem: page.stat().st_size for page in pages if page.stat().st_size >= 200_000}

@@ -58,17 +58,17 @@ def report(article, data):
 # ------------------------------------------------------------------ one report
 
 
-@pytest.mark.parametrize("scheme", [None, *SCHEMES], ids=str)
-def test_bytes_on_disk_are_those_of_the_file_and_the_parts_add_up(article, data, scheme, tmp_path):
-    model = article if scheme is None else quantize(article, {"*": scheme})
+@pytest.mark.parametrize("scheme", [None, *SCHEMES, "integers"], ids=str)
+def test_bytes_are_those_of_the_file_and_no_scheme_changes_parameters_or_macs(
+    article, data, report, scheme, tmp_path
+):
+    if scheme == "integers":
+        model = quantize_activations(article, [data.train.images])
+    else:
+        model = article if scheme is None else quantize(article, {"*": scheme})
     found = measure(model, data, latency=False)
     save(model, tmp_path / "model.clab")
     assert found.bytes_on_disk == (tmp_path / "model.clab").stat().st_size == sum(found.parts.values())
-
-
-@pytest.mark.parametrize("scheme", SCHEMES, ids=str)
-def test_quantizing_changes_no_count_of_parameters_and_no_macs(article, data, report, scheme):
-    found = measure(quantize(article, {"*": scheme}), data, latency=False)
     assert found.parameters == report.parameters == sum(p.numel() for p in article.parameters())
     assert found.macs == report.macs
 
@@ -81,13 +81,6 @@ def test_nonzeros_are_counted_after_decoding(article, data):
     )
     found = measure(small, data, latency=False)
     assert found.nonzeros == np.count_nonzero(values) < found.parameters
-
-
-def test_integer_layers_count_their_codes_and_biases(article, data, report):
-    found = measure(quantize_activations(article, [data.train.images]), data, latency=False)
-    assert (found.parameters, found.macs) == (report.parameters, report.macs)
-    assert found.bytes_on_disk < report.bytes_on_disk
-    assert sum(found.parts.values()) == found.bytes_on_disk
 
 
 def test_a_shared_weight_counts_once():
@@ -125,7 +118,7 @@ def test_macs_of_the_articles_network_by_hand():
 
 def test_a_layer_that_runs_twice_counts_twice():
     layer = nn.Linear(5, 5)
-    assert count_macs(nn.Sequential(layer, layer), torch.zeros(1, 5)) == 50
+    assert count_macs(nn.Sequential(layer, layer), torch.zeros(1, 1, 1, 5)) == 50
 
 
 @pytest.mark.parametrize("image", [torch.zeros(1, 1, 28, 28), torch.zeros(1, 3, 5, 5)])
@@ -184,11 +177,6 @@ def test_latency_notices_work(article):
     assert slow.median_ms > 5 * fast.median_ms  # 41 times the work; 5 leaves room for a busy machine
 
 
-def test_latency_that_was_not_measured_is_refused_by_name(article, data):
-    with pytest.raises(CompressionError, match=r"'tiny'.*latency=True"):
-        _ = measure(article, data, "tiny", latency=False).latency_ms
-
-
 @pytest.mark.parametrize("show", [repr, lambda report: report._repr_html_()])
 def test_a_report_shows_its_figures_but_never_a_time(report, show):
     shown = show(report)
@@ -219,34 +207,6 @@ def test_a_slow_network_is_not_timed_for_long():
     assert timing.median_ms >= 250
 
 
-class Silent(nn.Module):
-    """The article's trap: reshaping by a wrong width returns fewer answers than images."""
-
-    def forward(self, images):
-        return images.reshape(-1, 1568)[:, :10]
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (nn.Sequential(nn.Flatten(), nn.Linear(100, 10)), r"fails on its images of shape \(1, 28, 28\)"),
-        (nn.Sequential(nn.Flatten(), nn.Linear(784, 9)), r"10 or more values each, but gave \(8, 9\)"),
-        (nn.Conv2d(1, 10, 3), "but gave"),
-        (Silent(), r"answer 8 images .* gave \(4, 10\)"),
-    ],
-)
-def test_a_network_that_cannot_answer_is_refused(model, message, data):
-    with pytest.raises(CompressionError, match=message):
-        measure(model, data)
-
-
-def test_measuring_needs_a_whole_data_set(article, data):
-    empty = ImageData("empty", data.train, data.train, data.test[:0])
-    for wrong in (data.test, empty, torch.zeros(3)):
-        with pytest.raises(CompressionError, match="name and test images"):
-            measure(article, wrong)
-
-
 # ------------------------------------------------------------------ McNemar
 
 
@@ -255,11 +215,6 @@ def test_mcnemar_equals_the_exact_binomial_test(first, second):
     expected = binomtest(first, first + second, 0.5).pvalue if first + second else 1.0
     # scipy sums floats, we sum whole numbers: its own relative error is some 1e-13 here
     assert McNemar(first, second).p_value == pytest.approx(expected, rel=1e-9)
-
-
-@given(st.integers(0, 60), st.integers(0, 60))
-def test_mcnemar_does_not_care_which_is_first(first, second):
-    assert McNemar(first, second).p_value == McNemar(second, first).p_value
 
 
 def test_mcnemar_stays_exact_where_floats_overflow():
@@ -274,11 +229,6 @@ def test_mcnemar_stays_exact_where_floats_overflow():
 def test_the_noise_ends_at_one_in_twenty(first, second, noise):
     assert McNemar(first, second).inside_the_noise is noise
     assert ("inside the noise" in str(McNemar(first, second))) is noise
-
-
-def test_negative_counts_are_refused():
-    with pytest.raises(CompressionError, match="negative"):
-        McNemar(-1, 3)
 
 
 # ------------------------------------------------------------------ the table
@@ -314,11 +264,9 @@ def test_text_table_has_a_line_for_each_report_and_no_times(comparison):
         assert f"{report.bytes_on_disk:,}" in line
 
 
-def test_latency_is_shown_where_it_is_asked_and_refused_where_it_was_not_measured(comparison, article, data):
+def test_latency_is_shown_where_it_is_asked(comparison):
     shown = repr(compare(*comparison.reports, latency=True))
     assert all(text in shown for text in ("ms at 1", "ms at 64", "thread"))
-    with pytest.raises(CompressionError, match="not measured"):
-        compare(*comparison.reports, measure(article, data, latency=False), latency=True)
 
 
 class Table(html.parser.HTMLParser):
@@ -367,16 +315,6 @@ def test_html_table_sets_no_colour_and_scrolls_by_itself(comparison):
     assert re.findall(r"color: ?(\w+)", text) == ["inherit"]
 
 
-def test_a_comparison_refuses_what_cannot_be_compared(article, data, report):
-    other = measure(article, some_data(seed=1), latency=False)
-    with pytest.raises(CompressionError, match="at least one report"):
-        compare()
-    with pytest.raises(CompressionError, match="other images"):
-        compare(report, other)
-    with pytest.raises(CompressionError, match="Article was to be compared"):
-        compare(report, article)
-
-
 def test_the_fingerprint_sees_one_pixel_and_one_label(article, data, report):
     images, labels = data.test.images.clone(), data.test.labels.clone()
     images[3, 0, 5, 5] += 0.01
@@ -384,6 +322,48 @@ def test_the_fingerprint_sees_one_pixel_and_one_label(article, data, report):
     for split in (Split(images, data.test.labels), Split(data.test.images, labels)):
         changed = ImageData("noise", data.train, data.validation, split)
         assert measure(article, changed, latency=False).fingerprint != report.fingerprint
+
+
+# ------------------------------------------------------------------ what is refused
+
+
+class Silent(nn.Module):
+    """The article's trap: reshaping by a wrong width returns fewer answers than images."""
+
+    def forward(self, images):
+        return images.reshape(-1, 1568)[:, :10]
+
+
+def measuring(model, data=None):
+    return lambda: measure(model, some_data() if data is None else data)
+
+
+def untimed(name="tiny", seed=0):
+    return measure(SMALL, some_data(seed=seed), name, latency=False)
+
+
+SMALL, NOISE = models.article(4, 6, 12), some_data()
+EMPTY = ImageData("empty", NOISE.train, NOISE.train, NOISE.test[:0])
+REFUSED = [
+    (measuring(nn.Sequential(nn.Flatten(), nn.Linear(100, 10))), r"fails on .* shape \(1, 28, 28\)"),
+    (measuring(nn.Sequential(nn.Flatten(), nn.Linear(784, 9))), r"10 or more values each, but gave \(8, 9\)"),
+    (measuring(nn.Conv2d(1, 10, 3)), "but gave"),
+    (measuring(Silent()), r"answer 8 images .* gave \(4, 10\)"),
+    *[(measuring(SMALL, wrong), "name and test images") for wrong in (NOISE.test, EMPTY, torch.zeros(3))],
+    (lambda: untimed().latency_ms, r"'tiny'.*latency=True"),
+    (lambda: replace(untimed(), accuracy=Accuracy(1, 40)).answers, "only counts are held"),
+    (lambda: McNemar(-1, 3), "negative"),
+    (lambda: compare(), "at least one report"),
+    (lambda: compare(untimed(), untimed(seed=1)), "other images"),
+    (lambda: compare(untimed(), SMALL), "Article was to be compared"),
+    (lambda: compare(untimed("first"), untimed(), latency=True), "'first'.*not measured"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_what_cannot_be_is_refused_in_words(call, message):
+    with pytest.raises(CompressionError, match=message):
+        call()
 
 
 # ------------------------------------------------------------------ what the notebooks' comparison overlooks

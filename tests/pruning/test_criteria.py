@@ -1,4 +1,4 @@
-"""Criteria: scores equal finite differences and explicit sums, and the model is as it was."""
+"""The contract of all criteria; those of weights equal finite differences and explicit sums."""
 
 import copy
 
@@ -7,9 +7,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from compresslab import Binary, criteria, fake_quantize, models
-from compresslab.errors import CompressionError
+from compresslab import Binary, criteria, fake_quantize
+from compresslab.pruning import activity, neuron_criteria
 from compresslab.training.batching import Split
+from tests.ignoring import calibrated
 from tests.samples import network, same
 
 
@@ -26,7 +27,89 @@ def smooth(seed: int = 0) -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(27, 3)).double()
 
 
-CRITERIA = [criteria.magnitude, criteria.gradient, criteria.activation, criteria.Random(1)]
+# --- the contract
+
+SEEING = [criteria.activation, criteria.mean_activation, criteria.apoz, criteria.activation_variance]
+LEARNING = [criteria.gradient, criteria.mean_gradient, criteria.taylor, criteria.taylor_weights]
+NORMS = [criteria.l1_norm, criteria.l2_norm, criteria.live_inputs, criteria.norm_scale]
+OF_WEIGHTS = [criteria.magnitude, criteria.gradient, criteria.activation, criteria.Random(1)]
+ALL = [criteria.magnitude, criteria.Random(1), *SEEING, *LEARNING, *NORMS]
+
+
+def residual() -> nn.Module:
+    return calibrated(network("residual").double(), digits_like(8).images)
+
+
+def digits_like(count: int) -> Split:
+    return some_images(count, side=28, channels=1)
+
+
+def marks(model: nn.Module) -> list[tuple[object, ...]]:
+    """What a criterion could leave behind: modes, hooks, attributes, gradients, frozen parameters."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    modules = [
+        (m.training, list(vars(m)), [len(getattr(m, kind)) for kind in kinds], type(m))
+        for m in model.modules()
+    ]
+    return [*modules, *((type(p), p.grad, p.requires_grad) for p in model.parameters())]
+
+
+@pytest.mark.parametrize("criterion", ALL)
+def test_a_criterion_scores_the_same_again_and_leaves_all_as_it_was(criterion):
+    model, data = residual().train(), digits_like(8)
+    model.fc1.requires_grad_(False)
+    model.norm1.eval()  # a mode of its own
+    before, noise = copy.deepcopy(model), torch.get_rng_state()
+    scores = criterion(model, data)
+    assert torch.equal(torch.get_rng_state(), noise)
+    assert same(model, before)
+    assert marks(model) == marks(before)
+    torch.rand(1)
+    again = criterion(model, data)
+    for name, score in scores.items():
+        weight = model.get_submodule(name).weight
+        assert score.shape == (weight.shape if criterion in OF_WEIGHTS else weight.shape[:1])
+        assert torch.equal(again[name], score)
+        assert not score.requires_grad
+        assert score.data_ptr() not in {parameter.data_ptr() for parameter in model.parameters()}
+
+
+@pytest.mark.parametrize("criterion", SEEING + LEARNING)
+def test_how_the_images_are_cut_does_not_matter(criterion, monkeypatch):
+    model, data = residual(), digits_like(12)
+    whole = criterion(model, data)
+    cut = criterion(model, (data[i : i + 5] for i in range(0, 12, 5)))
+    for module in (activity, neuron_criteria):
+        monkeypatch.setattr(module, "AT_ONCE", 3)
+    smaller = criterion(model, data)
+    for name in whole:  # doubles, summed in another order; variances are differences
+        assert torch.allclose(whole[name], cut[name], rtol=1e-9, atol=1e-14)
+        assert torch.allclose(whole[name], smaller[name], rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("criterion", SEEING + LEARNING)
+def test_nothing_is_left_behind_when_the_model_fails(criterion):
+    """After some images that it can read come some that it cannot."""
+    model = network("article").double().train()
+    before = copy.deepcopy(model)
+    with pytest.raises(RuntimeError):
+        criterion(model, [digits_like(2), some_images(2, side=20, channels=1)])
+    assert same(model, before)
+    assert marks(model) == marks(before)
+
+
+@pytest.mark.parametrize("criterion", OF_WEIGHTS)
+def test_layers_that_train_through_quantization_are_scored_by_their_float_weights(criterion):
+    model, plain = fake_quantize(network("lenet5").double(), Binary()), network("lenet5").double()
+    scores = criterion(model, digits_like(6))
+    assert {name: score.shape for name, score in scores.items()} == {
+        name: plain.get_submodule(name).weight.shape for name in ("conv1", "conv2", "fc1", "fc2")
+    }
+    if criterion is criteria.magnitude:
+        assert torch.equal(scores["fc1"], plain.fc1.weight.abs())
+
+
+# --- scores of weights
 
 
 def test_magnitude_is_the_absolute_value():
@@ -50,14 +133,6 @@ def test_gradient_scores_are_what_finite_differences_find():
             slope = (losses[0] - losses[1]) / (2 * step)
             # central differences: step**2 of curvature, and 1e-16 / step of rounding
             assert scores[name].view(-1)[place].item() == pytest.approx(abs(start * slope), abs=1e-8)
-
-
-@pytest.mark.parametrize("criterion", [criteria.gradient, criteria.activation])
-def test_how_the_images_are_cut_does_not_matter(criterion):
-    model, data = smooth(), some_images()
-    whole, cut = criterion(model, data), criterion(model, (data[i : i + 5] for i in range(0, 12, 5)))
-    for name in whole:  # doubles, summed in another order
-        assert torch.allclose(whole[name], cut[name], rtol=1e-12, atol=1e-15)
 
 
 CONVOLUTIONS = [
@@ -99,80 +174,17 @@ def test_a_layer_that_runs_twice_reads_twice():
     assert torch.allclose(twice, once * 2**0.5, rtol=1e-12)
 
 
-def test_random_scores_follow_their_seed_alone():
-    model = network("lenet5")
-    before = torch.get_rng_state()
-    first, again, other = (criteria.Random(seed)(model) for seed in (1, 1, 2))
-    assert torch.equal(torch.get_rng_state(), before)
-    for name in first:
-        assert torch.equal(first[name], again[name])
-        assert not torch.equal(first[name], other[name])
-    assert criteria.Random(1) == criteria.Random(1)
-
-
-@pytest.mark.parametrize("criterion", CRITERIA)
-def test_a_criterion_leaves_the_model_as_it_was(criterion):
-    model = smooth().train()
-    model[4].requires_grad_(False)
-    model[3].eval()  # a mode of its own
-    modes = [module.training for module in model.modules()]
-    before, hooks = copy.deepcopy(model), [len(m._forward_pre_hooks) for m in model.modules()]
-    noise = torch.get_rng_state()
-    scores = criterion(model, some_images())
-    assert torch.equal(torch.get_rng_state(), noise)
-    assert same(model, before)
-    assert [module.training for module in model.modules()] == modes
-    assert [len(m._forward_pre_hooks) for m in model.modules()] == hooks == [0] * len(hooks)
-    assert all(parameter.grad is None for parameter in model.parameters())
-    assert [p.requires_grad for p in model.parameters()] == [p.requires_grad for p in before.parameters()]
-    assert all(not score.requires_grad for score in scores.values())
-    for name, score in scores.items():
-        assert score.shape == model.get_submodule(name).weight.shape
-        assert score.data_ptr() != model.get_submodule(name).weight.data_ptr()
-
-
-@pytest.mark.parametrize("criterion", [criteria.gradient, criteria.activation])
-def test_nothing_is_left_behind_when_the_model_fails(criterion):
-    model = smooth().train()
-    with pytest.raises(RuntimeError):
-        criterion(model, some_images(channels=3))
-    assert all(not m._forward_pre_hooks and m.training for m in model.modules())
-    assert all(isinstance(p, nn.Parameter) and p.grad is None for p in model.parameters())
-
-
-@pytest.mark.parametrize("criterion", [criteria.gradient, criteria.activation])
-@pytest.mark.parametrize("nothing", [None, [], some_images()[:0]])
-def test_a_criterion_that_needs_images_says_so(criterion, nothing):
-    with pytest.raises(CompressionError, match=r"needs to see images.*batches=digits"):
-        criterion(smooth(), nothing)
-
-
-def test_gradient_says_that_it_needs_labels():
-    with pytest.raises(CompressionError, match="needs labels"):
-        criteria.gradient(smooth(), [some_images().images])
-
-
-def test_a_layer_that_no_image_reaches_is_named():
-    model = smooth()
-    model.add_module("spare", nn.Linear(2, 2).double())
-    model.forward = lambda images: nn.Sequential(*list(model)[:5])(images)
-    with pytest.raises(CompressionError, match="through spare"):
-        criteria.activation(model, some_images())
-
-
-@pytest.mark.parametrize("criterion", CRITERIA)
-def test_layers_that_train_through_quantization_are_scored_by_their_float_weights(criterion):
-    data = Split(torch.rand((6, 1, 28, 28), generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3)
-    model = fake_quantize(models.lenet_300_100(6, 5, 3), Binary())
-    scores = criterion(model, data)
-    assert scores["fc1"].shape == (6, 784)
-    if criterion is criteria.magnitude:
-        assert torch.equal(scores["fc1"], model.fc1.parametrizations.weight.original.abs())
-
-
 def test_a_weight_that_two_layers_share_is_scored_once():
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)).double()
     model[1].weight = model[0].weight
     data = Split(torch.ones((4, 3, 1, 1), dtype=torch.float64), torch.arange(4) % 3)
     flat = nn.Sequential(nn.Flatten(), *model)
     assert list(criteria.gradient(flat, data)) == ["1"]
+
+
+def test_random_scores_follow_their_seed_alone():
+    model = network("lenet5")
+    first, again, other = (criteria.Random(seed)(model) for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not any(torch.equal(first[name], other[name]) for name in first)
+    assert criteria.Random(1) == criteria.Random(1)

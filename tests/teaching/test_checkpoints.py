@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,10 +10,10 @@ import torch
 from compresslab import checkpoints, data, models
 from compresslab.errors import CompressionError, FormatError
 from compresslab.storage.container import encode, load
+from compresslab.teaching import records
 from compresslab.training.accuracy import evaluate
 
-ROOT = Path(__file__).resolve().parents[2]
-RECORD = json.loads((ROOT / "book" / "records" / "checkpoints.json").read_text(encoding="utf-8"))
+RECORD = records.load("checkpoints")
 PROMISED = {"article": 0.975, "lenet_300_100": 0.97, "lenet5": 0.975, "residual": 0.98}
 
 

@@ -1,6 +1,5 @@
 """The small files of chapter 18 are what the record says: they load, are that small, and read digits."""
 
-import json
 import os
 from pathlib import Path
 
@@ -9,9 +8,9 @@ import pytest
 import compresslab as cl
 from compresslab import data
 from compresslab.measuring.costs import stored_weights
+from compresslab.teaching import records
 
-FOLDER = Path(__file__).parents[2] / "book" / "records" / "deep_compression"
-RECORD = json.loads(FOLDER.with_suffix(".json").read_text(encoding="utf-8"))
+RECORD = records.load("deep_compression")
 RUNS = {
     f"{name}_{network}_{run['seed']}": run
     for name, networks in RECORD.items()
@@ -26,14 +25,18 @@ needs_mnist = pytest.mark.skipif(
 )
 
 
+def file_of(name: str) -> Path:
+    return records.path(f"deep_compression/{name}.clab")
+
+
 def test_each_file_has_its_run_and_each_run_its_file():
-    assert {path.stem for path in FOLDER.iterdir()} == set(RUNS)
+    assert {Path(name).stem for name in records.files() if name.endswith(".clab")} == set(RUNS)
     assert len(RUNS) == 12
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_file_loads_and_is_as_small_as_recorded(name):
-    path = FOLDER / f"{name}.clab"
+    path = file_of(name)
     run = RUNS[name]
     assert path.stat().st_size == run["file"]["clustered"] == sum(run["parts"]["clustered"].values())
     model = cl.load(path)
@@ -44,14 +47,14 @@ def test_a_file_loads_and_is_as_small_as_recorded(name):
 
 @pytest.mark.parametrize("name", [name for name in RUNS if name.startswith("digits")])
 def test_a_file_reads_the_digits_as_recorded(name):
-    right = cl.evaluate(cl.load(FOLDER / f"{name}.clab"), data.digits()).correct
+    right = cl.evaluate(cl.load(file_of(name)), data.digits()).correct
     assert right == RUNS[name]["test"]["clustered"]
 
 
 @needs_mnist
 @pytest.mark.parametrize("name", [name for name in RUNS if name.startswith("mnist")])
 def test_a_file_reads_the_whole_mnist_as_recorded(name):
-    right = cl.evaluate(cl.load(FOLDER / f"{name}.clab"), data.mnist()).correct
+    right = cl.evaluate(cl.load(file_of(name)), data.mnist()).correct
     assert right == RUNS[name]["test"]["clustered"]
 
 
@@ -73,9 +76,8 @@ def test_the_digits_files_are_as_many_times_smaller_as_asked(network, smaller):
     assert sum(run["test"]["floats"] - run["test"]["clustered"] for run in runs) / 3000 <= 0.01
 
 
-RECORDS = FOLDER.parent
-CRITERIA = json.loads((RECORDS / "neuron_criteria.json").read_text(encoding="utf-8"))
-SLIMMING = json.loads((RECORDS / "slimming.json").read_text(encoding="utf-8"))
+CRITERIA = records.load("neuron_criteria")
+SLIMMING = records.load("slimming")
 
 
 @pytest.mark.parametrize(("share", "points"), [("0.5", 1), ("0.75", 3)])

@@ -22,7 +22,7 @@ from compresslab.models.tracing import evaluating
 from compresslab.training import loop as training
 from compresslab.training.accuracy import Accuracy, evaluate
 from compresslab.training.batching import ImageData, Split
-from compresslab.training.loop import History, rate, train
+from compresslab.training.loop import rate, train
 
 SGD = torch.optim.SGD
 
@@ -73,16 +73,10 @@ def test_wilsons_ends_are_the_rates_the_score_test_just_accepts(count):
     assert accuracy.low < accuracy.high
 
 
-def test_the_interval_of_a_good_network_is_four_standard_errors_wide():
-    """At 0.8 % error of 10,000 images a standard error is 0.089 points, the interval four of them."""
-    accuracy = Accuracy(9_920, 10_000)
-    assert 100 * (accuracy.high - accuracy.low) == pytest.approx(2 * 1.96 * 0.0891, rel=0.02)
-
-
 # --- evaluate
 
 
-def test_evaluate_counts_what_a_loop_counts(few):
+def test_evaluate_counts_what_a_loop_counts_whatever_the_batch_size(few):
     model = models.residual(widths=(4, 4, 4), inner=(4, 4, 4)).eval()
     found = evaluate(model, few.validation)
     with torch.no_grad():
@@ -91,18 +85,8 @@ def test_evaluate_counts_what_a_loop_counts(few):
     assert found.predictions.tolist() == answers
     assert found.hits.tolist() == [a == t for a, t in zip(answers, truth, strict=True)]
     assert (found.correct, found.total) == (sum(found.hits.tolist()), 100)
-
-
-def test_evaluate_takes_the_test_split_of_a_data_set(few):
-    model = small()
-    assert evaluate(model, few) == evaluate(model, few.test)
-    assert evaluate(model, few).total == 1000
-
-
-@pytest.mark.parametrize("batch_size", [1, 7, 1000])
-def test_the_batch_size_does_not_matter(few, batch_size):
-    model = small()
-    assert evaluate(model, few.validation, batch_size) == evaluate(model, few.validation)
+    assert all(evaluate(model, few.validation, size) == found for size in (1, 7, 1000))
+    assert evaluate(model, replace(few, test=few.validation)) == found
 
 
 def test_evaluate_leaves_every_mode_and_every_statistic_as_found(few):
@@ -118,11 +102,6 @@ def test_evaluate_leaves_every_mode_and_every_statistic_as_found(few):
         evaluate(model.train(), Split(torch.zeros(2, 3, 5, 5), torch.zeros(2).long()))
     model.norm1.eval()
     assert [m.training for m in model.modules()] == modes
-
-
-def test_an_empty_split_is_refused(few):
-    with pytest.raises(CompressionError, match="without images"):
-        evaluate(small(), few.test[:0])
 
 
 def test_accuracy_prints_its_interval_and_hides_its_tensors(few):
@@ -320,26 +299,6 @@ def test_a_loss_that_is_not_finite_stops_before_its_step(few):
         train(small(), few, epochs=5, lr=1e30, optimizer=partial(SGD, momentum=0.9))
 
 
-@pytest.mark.parametrize("bad", [{"epochs": 0}, {"epochs": 1, "lr": 0.0}, {"epochs": 1, "lr": math.nan},
-                                 {"epochs": 1, "batch_size": 0}])  # fmt: skip
-def test_impossible_requests_are_refused(few, bad):
-    with pytest.raises(CompressionError, match="all must be above zero"):
-        train(small(), few, **bad)
-
-
-def test_nothing_to_learn_is_refused(few):
-    with pytest.raises(CompressionError, match="both splits need some"):
-        train(small(), replace(few, train=few.train[:0]), epochs=1)
-    with pytest.raises(CompressionError, match="without a trainable weight"):
-        train(small().requires_grad_(False), few, epochs=1)
-
-
 def test_no_bar_reaches_what_is_not_a_terminal(few, capfd):
     train(small(), few, epochs=1)
     assert capfd.readouterr() == ("", "")
-
-
-def test_history_tells_the_story():
-    history = History((2.0, 0.5), (0.1, 0.9), (2.1, 0.6), kept=2)
-    assert "2 epochs" in repr(history)
-    assert "10.0 % -> 90.0 %" in repr(history)

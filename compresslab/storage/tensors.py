@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Collection
 from dataclasses import replace
-from typing import BinaryIO
+from io import BufferedIOBase
 
 import numpy as np
 import torch
@@ -11,23 +11,24 @@ from torch import Tensor, nn
 
 from compresslab.errors import CompressionError, FormatError
 from compresslab.quantization.scheme import QuantizedTensor, Scheme
-from compresslab.storage.bits import pack, packed_size, unpack
-from compresslab.storage.codings import Coding, write_codes, write_mask
+from compresslab.storage.bits import pack, packed_size
 from compresslab.storage.header import LAYOUTS, Entry
+from compresslab.storage.planes import Coding, Stream, cost, write_codes, write_mask
 from compresslab.storage.strict import refusing
 
 Stored = Tensor | QuantizedTensor
+Written = tuple[Entry, list[bytes]]
 
 _SLICE = 1 << 16  # levels looked at in one go: 256 kB, however many rows a weight has
 
 
-def write(name: str, value: Stored, coders: Collection[str]) -> tuple[Entry, list[bytes]]:
+def write(name: str, value: Stored, coders: Collection[str]) -> Written:
     """Describe a tensor as the file will hold it, and write it.
 
     Args:
         name: of the tensor.
         value: numbers, or a quantized weight.
-        coders: of ``streams.CODERS``, those to choose from; none for raw values and codes side by side.
+        coders: of ``planes.CODERS``, those to choose from; none for raw values and codes side by side.
 
     Raises:
         CompressionError: it is of a kind that no file can hold, cannot be read from memory, or could not
@@ -36,10 +37,12 @@ def write(name: str, value: Stored, coders: Collection[str]) -> tuple[Entry, lis
     entry = _entry_of(name, value)
     try:
         if isinstance(value, QuantizedTensor):
-            return _write_codes(entry, value, coders)
-        return _write_numbers(entry, value, coders)
+            written = _write_codes(entry, value, coders)
+        else:
+            written = _write_numbers(entry, value, coders)
     except (CompressionError, RuntimeError, TypeError) as error:
         raise CompressionError(f"{name} cannot be saved: {error}") from error
+    return min(written, key=lambda way: cost((way[0].coding, way[1])))  # among equals the plain one
 
 
 def _entry_of(name: str, value: Stored) -> Entry:
@@ -55,59 +58,66 @@ def _entry_of(name: str, value: Stored) -> Entry:
     return Entry(name, tuple(value.shape), LAYOUTS[value.dtype])
 
 
-def _write_codes(entry: Entry, value: QuantizedTensor, coders: Collection[str]) -> tuple[Entry, list[bytes]]:
+def _write_codes(entry: Entry, value: QuantizedTensor, coders: Collection[str]) -> list[Written]:
     check_values(value)
-    low, _ = value.scheme.code_range
-    codes = (value.codes.to(torch.int16) - low).to(torch.uint8).cpu().numpy()
+    codes = (value.codes.to(torch.int16) - value.scheme.code_range[0]).to(torch.uint8).cpu().numpy()
     parameters = [_raw(value.parameters[key]) for key in entry.parameters]
     packed = entry, [pack(codes, value.bits), *parameters]
     if not coders:
-        return packed
+        return [packed]
     coding, planes = write_codes(codes.reshape(entry.matrix_shape), value.bits, coders)
-    return _shorter(packed, (replace(entry, coding=coding), [*planes, *parameters]))
+    return [packed, (replace(entry, coding=coding), [*planes, *parameters])]
 
 
-def _write_numbers(entry: Entry, value: Tensor, coders: Collection[str]) -> tuple[Entry, list[bytes]]:
+def _write_numbers(entry: Entry, value: Tensor, coders: Collection[str]) -> list[Written]:
     """Leave out what is zero in every bit; minus zero is a number like any other."""
-    raw = entry, [_raw(value)]
-    if not coders or value.dim() == 0:
-        return raw
-    units = np.frombuffer(raw[1][0], np.uint8).reshape(*entry.matrix_shape, entry.dtype.itemsize)
-    mask = np.asarray(units.any(axis=2))
-    if mask.all():
-        return raw
+    raw = _raw(value)
+    units = np.frombuffer(raw, np.uint8).reshape(*entry.matrix_shape, entry.dtype.itemsize)
+    if not coders or value.dim() == 0 or (mask := np.asarray(units.any(axis=2))).all():
+        return [(entry, [raw])]
     coding, planes = write_mask(mask, coders)
-    return _shorter(raw, (replace(entry, coding=coding), [*planes, units[mask].tobytes()]))
+    return [(entry, [raw]), (replace(entry, coding=coding), [*planes, units[mask].tobytes()])]
 
 
-def _shorter(*written: tuple[Entry, list[bytes]]) -> tuple[Entry, list[bytes]]:
-    """Keep the one with fewer bytes in payload and header."""
-
-    def cost(pair: tuple[Entry, list[bytes]]) -> int:
-        entry, pieces = pair
-        return sum(map(len, pieces)) + (entry.coding.bytes_in_header if entry.coding else 0)
-
-    return min(written, key=cost)
-
-
-def from_stream(entry: Entry, stream: BinaryIO) -> Stored:
+def from_stream(entry: Entry, stream: BufferedIOBase) -> Stored:
     """Read the tensor that an entry describes, no more and no less.
 
     Raises:
         FormatError: the stream ends early, or values are impossible.
     """
-    if entry.scheme is None:
-        if entry.coding is not None:
-            return _scatter(entry, entry.coding, stream)
+    if entry.scheme is not None:
+        return _read_weight(entry, entry.scheme, stream)
+    if entry.coding is None:
         return _read(entry.name, entry.shape, entry.dtype, stream)
-    codes = torch.from_numpy(_read_codes(entry, entry.scheme, stream)).view(entry.dtype)
+    planes = [stream.read(plane.length) for plane in entry.coding.planes]
+    with refusing(f"The places of {entry.name!r:.80}"):
+        mask = entry.coding.mask(planes, entry.matrix_shape)
+    tensor = torch.zeros(entry.matrix_shape, dtype=entry.dtype)
+    tensor[torch.from_numpy(mask)] = _read(entry.name, (entry.coding.kept,), entry.dtype, stream)
+    return tensor.reshape(entry.shape)
+
+
+def _read_weight(entry: Entry, scheme: Scheme, stream: BufferedIOBase) -> QuantizedTensor:
+    codes = torch.from_numpy(_read_codes(entry, scheme, stream)).view(entry.dtype)
     parameters = {
         key: _read(f"{entry.name}, {key}", shape, dtype, stream)
         for key, (shape, dtype) in entry.parameters.items()
     }
-    value = QuantizedTensor(entry.scheme, codes.reshape(entry.shape), parameters)
-    refusing(lambda: check_values(value), f"{entry.name!r:.80}")
+    value = QuantizedTensor(scheme, codes.reshape(entry.shape), parameters)
+    with refusing(f"{entry.name!r:.80}"):
+        check_values(value)
     return value
+
+
+def _read_codes(entry: Entry, scheme: Scheme, stream: BufferedIOBase) -> np.ndarray:
+    """Read codes, packed side by side where nothing else is said; what they were read from is let go."""
+    packed = Stream("packed", entry.count, packed_size(entry.count, scheme.bits))
+    coding = entry.coding or Coding("dense", 0, entry.count, (packed,))
+    planes = [stream.read(plane.length) for plane in coding.planes]
+    with refusing(f"The codes of {entry.name!r:.80}"):
+        codes = coding.matrix(planes, entry.matrix_shape, scheme.bits)
+    np.add(codes, scheme.code_range[0] % 256, out=codes)  # modulo 256: the same byte, read as int8 later
+    return codes
 
 
 def check_values(value: QuantizedTensor) -> None:
@@ -135,7 +145,7 @@ def _raw(tensor: Tensor) -> bytes:
     return _little_endian(data, tensor.dtype.itemsize).tobytes()
 
 
-def _read(name: str, shape: tuple[int, ...], dtype: torch.dtype, stream: BinaryIO) -> Tensor:
+def _read(name: str, shape: tuple[int, ...], dtype: torch.dtype, stream: BufferedIOBase) -> Tensor:
     tensor = torch.empty(shape, dtype=dtype)
     data = tensor.reshape(-1).view(torch.uint8).numpy()
     if stream.readinto(memoryview(data)) != data.size:  # type: ignore[attr-defined]
@@ -144,29 +154,6 @@ def _read(name: str, shape: tuple[int, ...], dtype: torch.dtype, stream: BinaryI
         raise FormatError(f"{name!r:.80} holds a byte of {data.max()} where true or false should be.")
     data[:] = _little_endian(data, dtype.itemsize)
     return tensor
-
-
-def _read_codes(entry: Entry, scheme: Scheme, stream: BinaryIO) -> np.ndarray:
-    coding = entry.coding
-    if coding is None:
-        data = stream.read(packed_size(entry.count, scheme.bits))
-        codes = refusing(lambda: unpack(data, scheme.bits, entry.count), f"The codes of {entry.name!r:.80}")
-    else:
-        planes = [stream.read(plane.length) for plane in coding.streams]
-        codes = refusing(
-            lambda: coding.matrix(planes, entry.matrix_shape, scheme.bits), f"The codes of {entry.name!r:.80}"
-        )
-    np.add(codes, scheme.code_range[0] % 256, out=codes)  # modulo 256: the same byte, read as int8 later
-    return codes
-
-
-def _scatter(entry: Entry, coding: Coding, stream: BinaryIO) -> Tensor:
-    """Read the numbers that are not zero into their places."""
-    planes = [stream.read(plane.length) for plane in coding.streams]
-    mask = refusing(lambda: coding.mask(planes, entry.matrix_shape), f"The places of {entry.name!r:.80}")
-    tensor = torch.zeros(entry.matrix_shape, dtype=entry.dtype)
-    tensor[torch.from_numpy(mask)] = _read(entry.name, (coding.kept,), entry.dtype, stream)
-    return tensor.reshape(entry.shape)
 
 
 def _little_endian(data: np.ndarray, itemsize: int) -> np.ndarray:

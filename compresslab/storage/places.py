@@ -13,7 +13,7 @@ from compresslab.errors import FormatError
 
 GAP_BITS = range(2, 9)
 
-Planes = list[UInt8[np.ndarray, " count"]]
+Planes = list[UInt8[np.ndarray, "..."]]
 Shape = tuple[int, int]
 
 

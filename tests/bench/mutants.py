@@ -1,0 +1,373 @@
+"""Do the tests notice when the code is wrong? Change it in one place at a time, and see whether one fails.
+
+    python tests/bench/mutants.py [results.jsonl] [--count 300] [--seed 0] [--workers 2]
+
+A mutant is run against the tests of its own room, then, if it survives, against those of the rooms above,
+the contract of the verbs and the yardstick. All happens in temporary copies. What is in the file of results
+is not run again. A survivor that computes the same as the original is entered, by hand and with its reason,
+in equivalent_mutants.json; it counts neither way. The exit status is 1 where fewer than 95 % are noticed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import compileall
+import contextlib
+import importlib
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import zlib
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
+from py_compile import PycInvalidationMode
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("models", "quantization", "training", "surgery", "storage", "measuring", "pruning", "teaching")
+MUTATED = ("quantization", "surgery", "storage", "measuring", "pruning")
+ABOVE_ALL = ("tests/test_verbs.py", "tests/test_yardstick.py")
+MARK = 0.95
+MEMORY = 16 << 30  # bytes of addresses; a mutant may ask for all there are
+PRELOADED = (
+    "torch.fx",
+    "torchvision",
+    "numpy",
+    "scipy.stats",
+    "constriction",
+    "hypothesis",
+    "sklearn",
+    "pytest",
+)
+
+COMPARISONS = {
+    ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"),
+    ast.Eq: ("==", "!="), ast.NotEq: ("!=", "=="), ast.Is: ("is", "is not"), ast.IsNot: ("is not", "is"),
+    ast.In: ("in", "not in"), ast.NotIn: ("not in", "in"),
+}  # fmt: skip
+KINDS = ("comparison", "off by one", "swapped", "dropped", "constant")
+PAIRS = ("min max", "amin amax", "minimum maximum", "argmin argmax", "floor ceil", "any all")
+SWAPPED = {left: right for pair in PAIRS for left, right in (pair.split(), reversed(pair.split()))}
+SHOWN = ("__repr__", "__str__", "extra_repr", "_repr_html_", "_repr_markdown_")
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change: the bytes from ``start`` to ``stop`` of a file become others."""
+
+    file: str
+    number: int
+    line: str
+    mutation: str
+    start: int
+    stop: int
+    text: str
+    checksum: int
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What stays the same when other lines of the file change."""
+        return self.file, self.line, self.mutation
+
+
+class Finder(ast.NodeVisitor):
+    """Collect what can be changed in a file."""
+
+    def __init__(self, file: str, source: bytes) -> None:
+        self.file, self.source, self.found = file, source, []
+        lines = source.splitlines(keepends=True)
+        self.lines, self.starts = lines, [sum(map(len, lines[:n])) for n in range(len(lines) + 1)]
+        self.visit(ast.parse(source))
+
+    def add(self, node, kind: str, text: str, start: int | None = None, stop: int | None = None) -> None:
+        first = self.starts[node.lineno - 1] + node.col_offset if start is None else start
+        last = self.starts[node.end_lineno - 1] + node.end_col_offset if stop is None else stop
+        old = " ".join(self.source[first:last].decode().split())
+        number = self.source.count(b"\n", 0, first) + 1
+        line = self.lines[number - 1].decode().strip()
+        mutant = Mutant(self.file, number, line, f"{kind}: {old} -> {text}", first, last, text, self.checksum)
+        twins = sum(one.line == line and one.mutation.startswith(mutant.mutation) for one in self.found)
+        self.found.append(replace(mutant, mutation=mutant.mutation + f" ({twins + 1})" * bool(twins)))
+
+    @property
+    def checksum(self) -> int:
+        return zlib.crc32(self.source)
+
+    def visit_FunctionDef(self, node) -> None:
+        if node.name not in SHOWN:
+            for child in (*node.args.defaults, *filter(None, node.args.kw_defaults), *node.body):
+                self.visit(child)
+
+    def visit_AnnAssign(self, node) -> None:
+        if node.value is not None:
+            self.visit(node.value)
+
+    def visit_Assign(self, node) -> None:
+        if not (isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__"):
+            if not isinstance(node.targets[0], ast.Name | ast.Tuple):
+                self.add(node, "dropped", "pass")
+            self.generic_visit(node)
+
+    def visit_Raise(self, node) -> None:
+        self.add(node, "dropped", "pass")  # and nothing inside: a message is no law
+
+    def visit_AugAssign(self, node) -> None:
+        self.add(node, "dropped", "pass")
+        self.generic_visit(node)
+
+    def visit_Expr(self, node) -> None:
+        if not isinstance(node.value, ast.Constant):  # a docstring
+            if isinstance(node.value, ast.Call):
+                self.add(node, "dropped", "pass")
+            self.generic_visit(node)
+
+    def visit_keyword(self, node) -> None:
+        if node.arg != "strict":  # zip's own assertion, which no right code ever meets
+            self.visit(node.value)
+
+    def visit_JoinedStr(self, node) -> None:
+        """Leave texts alone."""
+
+    def visit_Compare(self, node) -> None:
+        for left, op, right in zip([node.left, *node.comparators], node.ops, node.comparators, strict=False):
+            old, new = COMPARISONS[type(op)]
+            start = self.starts[left.end_lineno - 1] + left.end_col_offset
+            stop = self.starts[right.lineno - 1] + right.col_offset
+            place = self.source.find(old.encode(), start, stop)
+            if place >= 0:
+                self.add(node, "comparison", new, place, place + len(old))
+        self.generic_visit(node)
+
+    def visit_Constant(self, node) -> None:
+        if isinstance(node.value, bool):
+            self.add(node, "constant", str(not node.value))
+        elif isinstance(node.value, int):
+            self.add(node, "off by one", str(node.value + 1))
+            if node.value > 0:
+                self.add(node, "off by one", str(node.value - 1))
+        elif isinstance(node.value, float):
+            self.add(node, "constant", repr(2 * node.value or 1.0))
+
+    def visit_Name(self, node) -> None:
+        if node.id in SWAPPED and isinstance(node.ctx, ast.Load):
+            self.add(node, "swapped", SWAPPED[node.id])
+
+    def visit_Attribute(self, node) -> None:
+        if node.attr in SWAPPED:
+            stop = self.starts[node.end_lineno - 1] + node.end_col_offset
+            self.add(node, "swapped", SWAPPED[node.attr], stop - len(node.attr), stop)
+        self.generic_visit(node)
+
+
+def drawn(count: int, seed: int) -> list[Mutant]:
+    """Draw as many mutants of each kind, of all that there are in these rooms, by a seed."""
+    found, chance = [], random.Random(seed)
+    for path in sorted(path for room in MUTATED for path in (ROOT / "compresslab" / room).glob("*.py")):
+        if path.name != "__init__.py":
+            found += Finder(str(path.relative_to(ROOT)), path.read_bytes()).found
+    kinds = [[mutant for mutant in found if mutant.mutation.startswith(kind)] for kind in KINDS]
+    chosen = [chance.sample(kind, min(len(kind), -(-count // len(KINDS)))) for kind in kinds]
+    return [mutant for turn in zip_longest(*chosen) for mutant in turn if mutant is not None][:count]
+
+
+def copy_to(folder: Path) -> Path:
+    """Copy package and tests; compiled files there are valid by what is in a source, not by its time."""
+    for name in ("compresslab", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "bench"))
+    (folder / "book").symlink_to(ROOT / "book")
+    (folder / "notebooks").symlink_to(ROOT / "notebooks")
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    compileall.compile_dir(
+        folder / "compresslab", quiet=1, invalidation_mode=PycInvalidationMode.CHECKED_HASH
+    )
+    return folder
+
+
+class Quickest:
+    """A pytest plugin: run the quickest tests first, those of the module itself before all others."""
+
+    def __init__(self, seconds: dict[str, float], stem: str = "") -> None:
+        self.seconds, self.stem, self.failed, self.took = seconds, stem, "", {}
+
+    def pytest_collection_modifyitems(self, items) -> None:
+        def rank(item):
+            near = self.stem and self.stem in item.nodeid.partition("::")[0]
+            return not near, self.seconds.get(item.nodeid, 0.0)
+
+        items.sort(key=rank)
+
+    def pytest_runtest_logreport(self, report) -> None:
+        self.took[report.nodeid] = self.took.get(report.nodeid, 0.0) + report.duration
+        if report.failed:
+            self.failed = self.failed or report.nodeid
+
+    def pytest_collectreport(self, report) -> None:
+        if report.failed:
+            self.failed = self.failed or f"collecting {report.nodeid}"
+
+
+def test_paths(room: str) -> tuple[str, ...]:
+    return tuple(path for path in (f"tests/{room}", f"compresslab/{room}") if (ROOT / path).exists())
+
+
+def stages(mutant: Mutant) -> Iterator[tuple[str, ...]]:
+    """Yield what is run in turn: the room of a mutant, then all above it."""
+    room = mutant.file.split("/")[1]
+    yield test_paths(room)
+    above = [path for other in ROOMS[ROOMS.index(room) + 1 :] for path in test_paths(other)]
+    yield (*above, *ABOVE_ALL)
+
+
+def in_copy(folder: Path, paths: tuple[str, ...], plugin: Quickest, *options: str) -> int:
+    """Run tests in a copy and return pytest's exit status; for a process of its own."""
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    os.environ["PYTHONPATH"] = str(folder)
+    import pytest
+
+    importlib.import_module("compresslab")  # before the hook that executes annotations: that takes long
+    marks = ["-m", "not slow and not site and not browser"]
+    return int(pytest.main([*paths, "-q", "--tb=no", f"--rootdir={folder}", *marks, *options], [plugin]))
+
+
+def forked(folder: Path, action, limit: float | None = None) -> tuple[int, float]:
+    """Start an action in a process of its own, silent and bounded; return its number and when to end it."""
+    child = os.fork()
+    if child:
+        return child, time.monotonic() + (limit or 1e9)
+    status = 99
+    try:
+        os.setsid()
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        quiet = os.open(folder / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(quiet, 1)
+        os.dup2(quiet, 2)
+        status = action()
+    finally:
+        os._exit(status)
+
+
+def measured(folder: Path) -> dict[str, float]:
+    """Run all tests once on the code as it is, and return how long each takes."""
+    paths = tuple(
+        path for room in ROOMS if room in MUTATED or room == "teaching" for path in test_paths(room)
+    )
+    plugin, file = Quickest({}), folder / "seconds.json"
+
+    def action() -> int:
+        status = in_copy(folder, (*paths, *ABOVE_ALL), plugin)
+        file.write_text(json.dumps(plugin.took))
+        return status
+
+    child, _ = forked(folder, action)
+    if os.waitpid(child, 0)[1]:
+        raise SystemExit((folder / "output.txt").read_text()[-3000:] + "\nThe tests fail without any mutant.")
+    return json.loads(file.read_text())
+
+
+def tried(folder: Path, mutant: Mutant, seconds: dict[str, float]) -> int:
+    """Run one mutant's tests in this process; write down which test failed."""
+    sys.dont_write_bytecode = True
+    path = folder / mutant.file
+    source = path.read_bytes()
+    path.write_bytes(source[: mutant.start] + mutant.text.encode() + source[mutant.stop :])
+    verdict = folder / "verdict.txt"
+    verdict.write_text("import")
+    for paths in stages(mutant):
+        grandchild = os.fork()
+        if not grandchild:
+            status = 98
+            try:
+                plugin = Quickest(seconds, path.stem)
+                status = in_copy(folder, paths, plugin, "-x", "-p", "no:cacheprovider")
+                verdict.write_text(plugin.failed)
+            finally:
+                os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1])
+        if status:
+            return abs(status)
+    return 0
+
+
+def run(mutants: list[Mutant], workers: int, seconds: dict[str, float], folders: list[Path], out) -> None:
+    """Try all mutants, some at a time; write each result down as soon as it is known."""
+    waiting, busy, limit = deque(mutants), {}, 60 + 4 * sum(seconds.values())
+    free = deque(folders[:workers])
+    while waiting or busy:
+        while waiting and free:
+            folder, mutant = free.popleft(), waiting.popleft()
+            child, end = forked(folder, lambda f=folder, m=mutant: tried(f, m, seconds), limit)
+            busy[child] = folder, mutant, end, time.monotonic()
+        time.sleep(0.02)
+        for child, (folder, mutant, end, begin) in list(busy.items()):
+            done, status = os.waitpid(child, os.WNOHANG)
+            late = time.monotonic() > end
+            if not done and not late:
+                continue
+            if not done:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child, signal.SIGKILL)  # the group that the child has made, and nothing else
+                os.waitpid(child, 0)
+            code = 1 if late and not done else os.waitstatus_to_exitcode(status)
+            by = "time" if late and not done else (folder / "verdict.txt").read_text()
+            result = "survived" if code == 0 else "killed"
+            shutil.copy(ROOT / mutant.file, folder / mutant.file)
+            took = round(time.monotonic() - begin, 1)
+            record = {**asdict(mutant), "result": result, "by": by if code else "", "seconds": took}
+            print(json.dumps(record), file=out, flush=True)
+            print(f"{result:9}{took:7.1f} s  {mutant.file}:{mutant.number}  {mutant.mutation:.70}  {by:.70}")
+            del busy[child]
+            free.append(folder)
+
+
+def main() -> int:
+    """Run what has not been run, and say what came out."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("results", nargs="?", default=f"{tempfile.gettempdir()}/compresslab_mutants.jsonl")
+    for name, value in (("count", 300), ("seed", 0), ("workers", 2)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    asked = parser.parse_args()
+    path = Path(asked.results)
+    equivalent = {
+        (one["file"], one["line"], one["mutation"])
+        for one in json.loads(Path(__file__).with_name("equivalent_mutants.json").read_text(encoding="utf-8"))
+    }
+    mutants = drawn(asked.count, asked.seed)
+    records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    known = {(r["file"], r["start"], r["mutation"], r["checksum"]): r["result"] for r in records}
+    judged = [m for m in mutants if m.key not in equivalent]
+    left = [m for m in judged if (m.file, m.start, m.mutation, m.checksum) not in known]
+    if left:
+        os.environ["OMP_NUM_THREADS"] = "1"
+        for name in PRELOADED:
+            importlib.import_module(name)
+        with tempfile.TemporaryDirectory() as parent, path.open("a", encoding="utf-8") as out:
+            folders = [copy_to(Path(parent) / str(number)) for number in range(asked.workers)]
+            times = path.with_suffix(".seconds.json")
+            if not times.exists():
+                times.write_text(json.dumps(measured(folders[0])))
+            run(left, asked.workers, json.loads(times.read_text()), folders, out)
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        known = {(r["file"], r["start"], r["mutation"], r["checksum"]): r["result"] for r in records}
+    results = Counter(known[m.file, m.start, m.mutation, m.checksum] for m in judged)
+    for m in judged:
+        if known[m.file, m.start, m.mutation, m.checksum] == "survived":
+            print(f"survived: {m.file}:{m.number}: {m.line}\n          {m.mutation}")
+    share = results["killed"] / max(1, len(judged))
+    others = len(mutants) - len(judged)
+    print(f"{results['killed']} killed, {results['survived']} survived, {others} equivalent;")
+    print(f"{share:.1%} of the others were noticed, the mark is {MARK:.0%}")
+    return int(share < MARK)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""The book's page on the file format is true: its bytes, words, fields and limits are those of the code."""
+
+import json
+import re
+from pathlib import Path
+
+import msgspec
+import torch
+from samples import put_together, same
+from torch import nn
+
+from compresslab.quantization.layers import quantized_like
+from compresslab.quantization.scheme import QuantizedTensor
+from compresslab.quantization.uniform import Symmetric
+from compresslab.storage import container, contexts, header, lanes, planes, ranges, strict
+from compresslab.storage.container import decode, encode
+
+PAGE = Path(__file__).parents[2].joinpath("book", "format.md").read_text(encoding="utf-8")
+
+
+def section(title):
+    """Return the lines under a title."""
+    return PAGE.split(f"## {title}\n")[1].split("\n## ")[0].splitlines()
+
+
+def tables(title):
+    """Return the tables of a section: for each, its head's first cell and the rows' cells."""
+    found = []
+    for line in section(title):
+        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else None
+        if cells is None:
+            found.append(None)
+        elif not found or found[-1] is None:
+            found.append((cells[0], []))
+        elif not set(cells[0]) <= set("-:"):
+            found[-1][1].append(cells)
+    return [table for table in found if table]
+
+
+def words(title, head):
+    """Return the words that the first column of a table explains, in the order of the page."""
+    (rows,) = [rows for first, rows in tables(title) if first == head]
+    return [word for cells in rows for word in re.findall(r"`([^`]+)`", cells[0])]
+
+
+def dumps():
+    """Return the two files of the page, from their hex."""
+    blocks = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
+    return [bytes.fromhex("".join(line[5:52] for line in block.splitlines())) for block in blocks]
+
+
+def module():
+    """The module that the page describes."""
+    layer = nn.Linear(3, 2)
+    layer.bias.data = torch.tensor([1.0, -2.0])
+    codes = torch.tensor([[0, 2, -4], [1, 0, 0]], dtype=torch.int8)
+    code = QuantizedTensor(Symmetric(4), codes, {"scale": torch.tensor([0.25])})
+    return nn.Sequential(quantized_like(layer, code)).eval()
+
+
+def written_by_hand(tensor, values):
+    """Write the file of the page with JSON, CRC-32 and no code of the package."""
+    scheme = {
+        "name": "Symmetric",
+        "granularity": {"name": "PerTensor"},
+        "bits": 4,
+        "clip": {"name": "MinMax"},
+    }
+    content = {"builder": None, "schemes": [scheme], "tensors": [tensor, ["0.bias", [2], "f32"]]}
+    text = json.dumps(content, separators=(",", ":"))
+    return put_together(text, values + bytes.fromhex("0000803e 0000803f 000000c0"))
+
+
+def test_the_package_the_page_and_a_writer_by_hand_give_the_same_bytes():
+    plain, in_planes = dumps()
+    codes = sum(code + 7 << 4 * at for at, code in enumerate((0, 2, -4, 1, 0, 0)))
+    assert plain == encode(module())[0] == encode(module(), plain=True)[0]
+    assert plain == written_by_hand(["0.weight", [2, 3], "packed", 0], codes.to_bytes(3, "little"))
+    tensor = ["0.weight", [2, 3], "coded", 0, "bitmap", 7, 3, [["packed", 6, 1], ["packed", 3, 2]]]
+    assert in_planes == written_by_hand(tensor, bytes([0b001110, 9 + 16 * 3, 8]))
+    for data in (plain, in_planes):
+        again = decode(data, into=nn.Sequential(nn.Linear(3, 2)))
+        assert same(again, module())
+        assert again[0].weight.tolist() == [[0, 0.5, -1], [0.25, 0, 0]]
+
+
+def test_every_byte_of_the_example_is_explained_once():
+    annotated = tables("A whole file, byte by byte")
+    for data, (_, rows) in zip(dumps(), annotated, strict=True):
+        position = 0
+        for at, cell, meaning in rows:
+            text = cell.strip("`")
+            piece = bytes.fromhex(text) if re.fullmatch(r"([0-9a-f]{2} ?)+", text) else text.encode()
+            assert int(at) == position
+            assert data[position : position + len(piece)] == piece
+            assert meaning
+            position += len(piece)
+        assert position == len(data)
+
+
+def test_the_page_names_every_field_and_no_other():
+    def fields(kind):
+        return [field.name for field in msgspec.structs.fields(kind)]
+
+    title = "Fields of the header"
+    assert words(title, "field") == fields(header.Content)
+    assert words(title, "field of a tensor") == fields(header.Packed) == fields(header.Coded)
+    assert words(title, "field of a tensor")[:3] == fields(header.Raw)
+    assert words(title, "field of a coding") == fields(planes.Coding)
+    assert words(title, "field of a plane") == fields(planes.Stream)
+
+
+def test_the_page_names_every_word_and_no_other():
+    assert words("Fields of the header", "layout") == [*header.DTYPES, "packed", "coded"]
+    assert words("Ways", "way") == list(planes.WAYS)
+    assert words("Coders", "coder") == list(planes.CODERS)
+
+
+def test_the_limits_of_the_page_are_those_of_the_code():
+    ((_, rows),) = tables("Limits")
+    assert [int(value.replace(",", "")) for _, value in rows] == [
+        *(header.LARGEST_HEADER, strict.DEEPEST, header.LONGEST_NAME, header.LARGEST_RANK),
+        *(planes.LARGEST_COUNT, 8, container.MAX_BYTES, header.HEADER_COST),
+    ]
+
+
+def test_the_numbers_of_the_coders_are_those_of_the_code():
+    text = "\n".join(section("Coders"))
+    for number in (
+        *(f"at most {lanes.LONGEST} bits", f"divided by {lanes._EACH:,}", f"at most {lanes._MOST:,}."),
+        *(f"pieces of {lanes._PIECE} bits", f"at most {ranges._BITS} bits", f"{contexts.CONTEXTS} tables"),
+        *(f"longer than {ranges._WIDE:,} ", f"shorter than {ranges._NARROW} "),
+    ):
+        assert number in text
+    ((_, parts),) = tables("Layout")
+    assert [int(size) for size, _ in parts[:4]] == [4, 2, 4, 4]
+    assert header.PRELUDE.size == 14
+    assert f"is {header.VERSION}" in parts[1][1]
