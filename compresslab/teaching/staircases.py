@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 
 import torch
 from jaxtyping import Float
@@ -10,7 +12,12 @@ from torch import Tensor
 
 from compresslab.errors import CompressionError
 from compresslab.quantization.scheme import Scheme
-from compresslab.quantization.schemes import SCHEMES
+from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary
+from compresslab.quantization.uniform import Asymmetric, Symmetric
+
+SCHEMES: Mapping[str, type[Scheme]] = MappingProxyType(
+    {cls.__name__: cls for cls in (Symmetric, Asymmetric, Binary, Ternary, PowerOfTwo, KMeans)}
+)
 
 
 @dataclass(frozen=True)
