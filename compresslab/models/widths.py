@@ -1,5 +1,6 @@
 """The widths of the book's networks, checked: a file from a stranger may name them."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -67,8 +68,8 @@ class ResidualConfig(Config):
     the convolutions: biases there, nothing to normalise.
     """
 
-    widths: tuple[int, ...]
-    inner: tuple[int, ...]
+    widths: Sequence[int]
+    inner: Sequence[int]
     channels: int
     classes: int
     norm: bool

@@ -10,11 +10,10 @@ from compresslab.quantization.kmeans import kmeans_centroids
 from compresslab.quantization.layers import QuantizedLayer, quantized_like, replace
 from compresslab.quantization.quantizing import fake_quantize, quantize
 from compresslab.quantization.scheme import QuantizedTensor, Scheme
-from compresslab.quantization.schemes import SCHEMES, Binary, KMeans, PowerOfTwo, Ternary, scheme_from_dict
+from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary, scheme_from_dict
 from compresslab.quantization.uniform import Asymmetric, Symmetric
 
 __all__ = [
-    "SCHEMES",
     "Asymmetric",
     "Binary",
     "FakeQuantize",
