@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,7 +99,7 @@ def prune_neurons(
     _check_asked(share, budgets)
     scores = _scored(graph, free, criterion(model, seen or None), normalise)
 
-    def smaller(part: Share) -> nn.Module:
+    def smaller(part: Any) -> nn.Module:
         keep = 1 if share is None and minimum is None else minimum
         marks = dict(zip(free, _marks(free, scores, part, per_layer, keep), strict=True))
         masks = [marks.get(g, torch.zeros(g.neurons, dtype=torch.bool)) for g in graph.groups]
@@ -200,9 +201,7 @@ def _gathered(graph: Graph, group: Group, layer: str, values: np.ndarray) -> Flo
     return np.bincount(places, values[inside], group.neurons) / counts
 
 
-def _marks(
-    free: list[Group], scores: list[Tensor], share: Share, per_layer: bool, minimum: int | None
-) -> Masks:
+def _marks(free: list[Group], scores: list[Tensor], share: Any, per_layer: bool, minimum: Any) -> Masks:
     """Mark the neurons that go in every group."""
     if minimum is not None and (isinstance(minimum, bool) or not isinstance(minimum, int) or minimum < 1):
         raise CompressionError(f"minimum={minimum!r} was asked; it is a whole number of at least 1.")
@@ -219,7 +218,7 @@ def _marks(
     return marks
 
 
-def _scopes(free: list[Group], share: Share, per_layer: bool) -> Iterator[tuple[list[int], float]]:
+def _scopes(free: list[Group], share: Any, per_layer: bool) -> Iterator[tuple[list[int], float]]:
     """Say which groups are compared with each other, and what share of them goes."""
     if isinstance(share, Mapping):
         known = [layer for group in free for layer in group.layers]
@@ -239,7 +238,7 @@ def _scopes(free: list[Group], share: Share, per_layer: bool) -> Iterator[tuple[
         yield list(range(len(free))), share
 
 
-def _least(scores: list[Tensor], share: float, minimum: int | None) -> Masks:
+def _least(scores: list[Tensor], share: Any, minimum: int | None) -> Masks:
     """Mark the smallest scores over some groups, but leave each at least the minimum."""
     count = count_of(share, sum(map(len, scores)))
     if minimum is not None:

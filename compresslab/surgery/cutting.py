@@ -29,7 +29,7 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 @torch.no_grad()
 def cut(
-    model: nn.Module, graph: Graph, gone: Sequence[Bool[Tensor, " neurons"]], example: Tensor | None = None
+    model: nn.Module, graph: Graph, gone: Sequence[Bool[Tensor, " _"]], example: Tensor | None = None
 ) -> nn.Module:
     """Return a network without the neurons that are marked.
 
