@@ -247,3 +247,11 @@ def test_what_stays_in_floats_stays_in_its_precision_and_on_its_device(verb, nam
         path: given[path].dtype for path in floats if path in given
     }
     assert {tensor.device for tensor in result.values()} == {torch.device("cpu")}
+
+
+@pytest.mark.parametrize("verb", [verb for verb in LOOKS if verb.startswith("criterion")])
+@each_network
+def test_scores_are_tensors_of_their_own_without_a_gradient(verb, name):
+    scores = trial(verb, name).results[0].values()
+    assert not {score.untyped_storage().data_ptr() for score in scores} & storages(trial(verb, name).model)
+    assert not any(score.requires_grad for score in scores)

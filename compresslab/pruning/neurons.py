@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -93,7 +94,7 @@ def prune_neurons(
     _check_asked(share, minimum, {"max_macs": max_macs, "max_bytes": max_bytes})
     scores = _scored(graph, free, checked(criterion(model, seen or None)), normalise)
 
-    def smaller(part: Share) -> nn.Module:
+    def smaller(part: Any) -> nn.Module:
         keep = 1 if share is None and minimum is None else minimum
         marks = _marks(free, scores, part, per_layer, keep)
         masks = [marks.get(g, torch.zeros(g.neurons, dtype=torch.bool)) for g in graph.groups]
@@ -171,7 +172,7 @@ def _gathered(graph: Graph, group: Group, layer: str, values: np.ndarray) -> Flo
 
 
 def _marks(
-    free: list[Group], scores: list[Tensor], share: Share, per_layer: bool, minimum: int | None
+    free: list[Group], scores: list[Tensor], share: Any, per_layer: bool, minimum: int | None
 ) -> dict[Group, Bool[Tensor, " neurons"]]:
     """Mark the neurons that go in every group of which some were asked."""
     marks = {}

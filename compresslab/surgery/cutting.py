@@ -21,7 +21,7 @@ from compresslab.surgery.walk import Walk, setting, title
 
 @torch.no_grad()
 def cut(
-    model: nn.Module, graph: Graph, gone: Sequence[Bool[Tensor, " neurons"]], example: Tensor | None = None
+    model: nn.Module, graph: Graph, gone: Sequence[Bool[Tensor, " _"]], example: Tensor | None = None
 ) -> nn.Module:
     """Return a network without the neurons that are marked.
 

@@ -55,9 +55,8 @@ def claim(text: str, condition: Any) -> None:
     >>> claim("four bits need half the bytes of eight", 4 * 2 == 8)
     four bits need half the bytes of eight: True
     """
-    value = (
-        condition.item() if isinstance(condition, Tensor | np.ndarray) and condition.ndim == 0 else condition
-    )
+    single = isinstance(condition, Tensor | np.ndarray) and condition.ndim == 0
+    value = condition.item() if single else condition
     if not isinstance(value, bool | np.bool_):
         raise CompressionError(
             f"The claim {text!r} needs True or False, found {_shown(condition)}; compare, or use .all()."
@@ -158,9 +157,8 @@ def check_function(
         try:
             answer = None if function is None else function(*case)
         except Exception as error:  # whatever a learner's code may raise becomes help
-            raise AnswerError(
-                _case_message(case, f"it raised {type(error).__name__}: {error}", hint)
-            ) from error
+            trouble = f"it raised {type(error).__name__}: {error}"
+            raise AnswerError(_case_message(case, trouble, hint)) from error
         if answer is None or answer is ...:
             print("No answer yet: write the body of the function and run the cell again.")
             return
@@ -177,21 +175,16 @@ def _case_message(case: tuple[Any, ...], trouble: str, hint: str) -> str:
 def _difference(answer: Any, expected: Any, within: float) -> str | None:
     """Say what is wrong without giving the solution away, or return None where nothing is."""
     if isinstance(expected, str) or isinstance(answer, str):
-        same = (
-            isinstance(expected, str)
-            and isinstance(answer, str)
-            and answer.strip().lower() == expected.lower()
-        )
+        texts = isinstance(expected, str) and isinstance(answer, str)
+        same = texts and answer.strip().lower() == expected.lower()
         return None if same else f"A {type(expected).__name__} of another value is expected."
+    other = f"A {type(expected).__name__} is expected, not a {type(answer).__name__}."
     if isinstance(expected, bool) != isinstance(answer, bool | np.bool_) and not isinstance(expected, Tensor):
-        return f"A {type(expected).__name__} is expected, not a {type(answer).__name__}."
+        return other
     try:
-        left, right = (
-            np.asarray(_plain(answer), dtype=np.float64),
-            np.asarray(_plain(expected), dtype=np.float64),
-        )
+        left, right = (np.asarray(_plain(value), dtype=np.float64) for value in (answer, expected))
     except (TypeError, ValueError):
-        return f"A {type(expected).__name__} is expected, not a {type(answer).__name__}."
+        return other
     if left.shape != right.shape:
         return f"The shape is {left.shape}, expected is {right.shape}."
     with np.errstate(invalid="ignore"):  # infinity minus itself; the equality beside it decides
@@ -234,17 +227,12 @@ def _source_of(thing: Any, docstring: bool) -> str:
 def _without_docstrings(text: str) -> str:
     lines: list[str | None] = list(text.splitlines())
     for node in ast.walk(ast.parse(text)):
-        if (
-            not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            or ast.get_docstring(node) is None
-        ):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             continue
-        if len(node.body) == 1:
-            continue  # the docstring is the whole body; without it nothing would be left
-        first, second = node.body[0], node.body[1]
-        start = min(
-            [second.lineno, *(decorator.lineno for decorator in getattr(second, "decorator_list", []))]
-        )
+        if ast.get_docstring(node) is None or len(node.body) == 1:
+            continue  # a docstring that is the whole body stays, or nothing would be left
+        first, second = node.body[:2]
+        start = min(one.lineno for one in (second, *getattr(second, "decorator_list", ())))
         last = first.end_lineno or first.lineno
         blank = [number for number in range(last, start - 1) if not (lines[number] or "").strip()]
         for number in (*range(first.lineno - 1, last), *blank):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import cycle
+from typing import Any, TypeVar
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -11,6 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from compresslab.errors import CompressionError
+from compresslab.teaching.palette import COLOURS, MARKERS
+
+T = TypeVar("T")
 
 
 class Drawing(Figure):
@@ -47,3 +52,18 @@ class Drawing(Figure):
         buffer = io.BytesIO()
         self.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
         return buffer.getvalue()
+
+
+def check_lengths(series: Mapping[str, Collection[Any]], x: Collection[Any], what: str) -> None:
+    """Refuse a line, or a row, that has not one value for each of ``x``."""
+    for name, values in series.items():
+        if len(values) != len(x):
+            raise CompressionError(
+                f"The {what} {name!r} has {len(values)} accuracies for {len(x)} values; give one for each."
+            )
+
+
+def styled(things: Iterable[T]) -> Iterator[tuple[T, dict[str, Any]]]:
+    """Give each line its colour and its marker; they begin anew where there are too many lines."""
+    styles = ({"color": colour, "marker": marker} for colour, marker in zip(COLOURS, MARKERS, strict=True))
+    return zip(things, cycle(styles), strict=False)

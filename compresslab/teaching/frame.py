@@ -55,25 +55,20 @@ class Panel:
 
     def stairs(self, edges: Sequence[float], values: Sequence[float]) -> Panel:
         """Draw one level line between every two edges, and the risers, as one path."""
-        steps = "".join(
-            f"V{self._down(value)}H{self._across(edge)}"
-            for value, edge in zip(values, edges[1:], strict=True)
-        )
-        path = f"M{self._across(edges[0])} {self._down(values[0])}{steps}"
+        path = self._steps(edges, values, values[0])
         return self._draw(path, f'fill="none" stroke="{BLUE}" stroke-width="2.5"')
+
+    def _steps(self, edges: Sequence[float], values: Sequence[float], start: float) -> str:
+        pairs = zip(values, edges[1:], strict=True)
+        steps = "".join(f"V{self._down(value)}H{self._across(edge)}" for value, edge in pairs)
+        return f"M{self._across(edges[0])} {self._down(start)}{steps}"
 
     def bars(self, edges: Sequence[float], heights: Sequence[float], share: float = 0.9) -> Panel:
         """Draw a histogram in the background, its highest bar over a share of the panel."""
         base, top = self.y
         scale = share * (top - base) / max(max(heights), 1e-30)
-        steps = "".join(
-            f"V{self._down(base + height * scale)}H{self._across(edge)}"
-            for height, edge in zip(heights, edges[1:], strict=True)
-        )
-        return self._draw(
-            f"M{self._across(edges[0])} {self._down(base)}{steps}V{self._down(base)}z",
-            'fill="currentColor" fill-opacity=".16"',
-        )
+        path = self._steps(edges, [base + height * scale for height in heights], base)
+        return self._draw(f"{path}V{self._down(base)}z", 'fill="currentColor" fill-opacity=".16"')
 
     def stack(self, place: float, parts: Iterable[tuple[str, float]], half: float = 0.35) -> Panel:
         """Draw a bar at a place from parts of a colour and a height each, the first at the bottom."""
@@ -103,14 +98,13 @@ class Panel:
 
     def _frame(self) -> str:
         bottom, right = self.height - 48, self.width - 12
+        below = f'x="{(56 + right) / 2:g}" y="{self.height - 8}" text-anchor="middle"'
+        beside = f'transform="translate(14 {(36 + bottom) / 2:g})rotate(-90)" text-anchor="middle"'
         return (
             f'<path d="M56 36V{bottom}H{right}" fill="none" stroke="currentColor"/>'
             + _text(self.title, 'x="56" y="22" font-weight="600"')
-            + _text(self.x_label, f'x="{(56 + right) / 2:g}" y="{self.height - 8}" text-anchor="middle"')
-            + _text(
-                self.y_label,
-                f'transform="translate(14 {(36 + bottom) / 2:g})rotate(-90)" text-anchor="middle"',
-            )
+            + _text(self.x_label, below)
+            + _text(self.y_label, beside)
             + "".join(self._tick(value, text) for value, text in self._places())
             + "".join(self._level(value) for value in ticks(*self.y))
         )
@@ -156,15 +150,8 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
     [-0.2, 0.0, 0.2, 0.4]
     """
     span = high - low
-    step = min(
-        (
-            size * 10.0**power
-            for power in range(-12, 13)
-            for size in (1, 2, 5)
-            if span / (size * 10.0**power) <= most - 1
-        ),
-        default=span,
-    )
+    steps = (size * 10.0**power for power in range(-12, 13) for size in (1, 2, 5))
+    step = min((step for step in steps if span / step <= most - 1), default=span)
     numbers = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
     return [round(number * step, 12) + 0.0 for number in numbers]
 

@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.colors import Normalize
 
 from compresslab.errors import CompressionError
-from compresslab.teaching.figure import Drawing
+from compresslab.teaching.figure import Drawing, check_lengths
 
 if TYPE_CHECKING:
     from compresslab.training.accuracy import Accuracy
@@ -39,7 +39,11 @@ def heat_map(
 
     Chapter: 09.
     """
-    _check(x, series)
+    if not len(x) or not series:
+        raise CompressionError(
+            f"A heat map of {len(series)} rows and {len(x)} columns was asked; give some of each."
+        )
+    check_lengths(series, x, "row")
     drawing = Drawing(alt, width=1.6 + 0.8 * len(x), height=1.3 + 0.42 * len(series))
     percents = [[100 * accuracy.value for accuracy in row] for row in series.values()]
     shade = Normalize(min(map(min, percents)), max(map(max, percents)))
@@ -60,15 +64,3 @@ def _luminance(shade: float) -> float:
     """Return the relative luminance of a shade of the map as WCAG 2.1 defines it, 0 black and 1 white."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in _MAP(shade)[:3]]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def _check(x: Sequence[float], series: Mapping[str, Sequence[Accuracy]]) -> None:
-    if not len(x) or not series:
-        raise CompressionError(
-            f"A heat map of {len(series)} rows and {len(x)} columns was asked; give some of each."
-        )
-    for name, row in series.items():
-        if len(row) != len(x):
-            raise CompressionError(
-                f"The row {name!r} has {len(row)} accuracies for {len(x)} values; give one for each."
-            )

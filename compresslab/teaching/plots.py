@@ -17,9 +17,9 @@ from torch import Tensor
 
 from compresslab.errors import CompressionError
 from compresslab.quantization.scheme import Scheme
-from compresslab.teaching.figure import Drawing
+from compresslab.teaching.figure import Drawing, check_lengths, styled
 from compresslab.teaching.heat_maps import heat_map
-from compresslab.teaching.palette import BLUE, COLOURS, FADED, GREEN, MARKERS, ORANGE, PURPLE, SKY, VERMILION
+from compresslab.teaching.palette import BLUE, COLOURS, FADED, GREEN, ORANGE, PURPLE, SKY, VERMILION
 from compresslab.teaching.staircases import staircase as staircase_of
 
 __all__ = [
@@ -56,33 +56,24 @@ def staircases(schemes: Scheme | Sequence[Scheme], weight: Float[Tensor, " ..."]
 
     Chapter: 02.
     """
-    listed = [schemes] if isinstance(schemes, Scheme) else list(schemes)
+    listed = _listed(schemes)
     if not listed:
         raise CompressionError("Staircases of no scheme were asked; give at least one.")
     columns = min(2, len(listed))  # two beside each other can still be read on a phone
     rows = -(-len(listed) // columns)
     drawing = Drawing(alt, rows, columns, 3.2 * columns + (2 - columns), 2.3 * rows + 0.2)
     for axes, scheme in zip(drawing.grid.flat, listed, strict=False):
-        _staircase(axes, scheme, weight.flatten())
+        stairs = staircase_of(scheme, weight.flatten())
+        ends = stairs.edges[0], stairs.edges[-1]
+        stroke = ends[0] + 0.03 * (ends[1] - ends[0])
+        axes.plot(ends, ends, color=FADED, linestyle="--", linewidth=1)
+        axes.stairs(stairs.values, stairs.edges, baseline=None, color=BLUE, linewidth=1.8)
+        axes.hlines(sorted(set(stairs.levels)), ends[0], stroke, color=VERMILION, linewidth=1.2)
+        axes.set(title=stairs.name, xlabel="weight", ylabel="decoded weight")
+        axes.title.set_fontsize(10)
     for axes in drawing.grid.flat[len(listed) :]:
         axes.set_visible(False)
     return drawing
-
-
-def _staircase(axes: Axes, scheme: Scheme, weight: Tensor) -> None:
-    stairs = staircase_of(scheme, weight)
-    ends = stairs.edges[0], stairs.edges[-1]
-    axes.plot(ends, ends, color=FADED, linestyle="--", linewidth=1)
-    axes.stairs(stairs.values, stairs.edges, baseline=None, color=BLUE, linewidth=1.8)
-    axes.hlines(
-        sorted(set(stairs.levels)),
-        ends[0],
-        ends[0] + 0.03 * (ends[1] - ends[0]),
-        color=VERMILION,
-        linewidth=1.2,
-    )
-    axes.set(title=stairs.name, xlabel="weight", ylabel="decoded weight")
-    axes.title.set_fontsize(10)
 
 
 def histogram(
@@ -101,9 +92,8 @@ def histogram(
     drawing.ax.stairs(counts.tolist(), edges.tolist(), fill=True, color=SKY)
     marked = sorted(set(torch.as_tensor(levels).flatten().tolist()))
     if marked:
-        drawing.ax.vlines(
-            marked, 0, 1, transform=drawing.ax.get_xaxis_transform(), color=VERMILION, linewidth=1
-        )
+        whole_height = drawing.ax.get_xaxis_transform()
+        drawing.ax.vlines(marked, 0, 1, transform=whole_height, color=VERMILION, linewidth=1)
         drawing.ax.set_title(f"{len(marked)} levels", fontsize=10)
     drawing.ax.set(xlabel="weight", ylabel="number of weights", ylim=(0, None))
     drawing.ax.yaxis.set_major_formatter(EngFormatter(sep=""))
@@ -129,18 +119,14 @@ def sweep(
         reference: an accuracy to draw across, with its interval.
         reference_name: what that is.
     """
+    check_lengths(series, x, "line")
     drawing = Drawing(alt)
     if reference is not None:
         drawing.ax.axhspan(100 * reference.low, 100 * reference.high, color=FADED, alpha=0.35, linewidth=0)
-        drawing.ax.axhline(
-            100 * reference.value, color="#555555", linestyle="--", linewidth=1, label=reference_name
-        )
-    for (name, accuracies), colour, marker in zip(series.items(), COLOURS, MARKERS, strict=False):
-        _check_length(name, accuracies, x)
-        values = [100 * accuracy.value for accuracy in accuracies]
-        below = [100 * (accuracy.value - accuracy.low) for accuracy in accuracies]
-        above = [100 * (accuracy.high - accuracy.value) for accuracy in accuracies]
-        drawing.ax.errorbar(x, values, [below, above], color=colour, marker=marker, capsize=3, label=name)
+        dashed: dict[str, Any] = {"color": "#555555", "linestyle": "--", "linewidth": 1}
+        drawing.ax.axhline(100 * reference.value, label=reference_name, **dashed)
+    for (name, accuracies), style in styled(series.items()):
+        drawing.ax.errorbar(x, *_intervals(accuracies), capsize=3, label=name, **style)
     drawing.ax.set(xlabel=xlabel, ylabel="accuracy (%)")
     if all(float(value).is_integer() for value in x):
         drawing.ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -162,18 +148,16 @@ def bytes_bars(reports: Sequence[Report], *, alt: str) -> Drawing:
     for part, colour in zip(parts, COLOURS, strict=False):
         sizes = [report.parts.get(part, 0) for report in reports]
         if any(sizes):
-            drawing.ax.barh(
-                names, sizes, left=left, color=colour, label=part, edgecolor="white", linewidth=0.5
-            )
+            style: dict[str, Any] = {"color": colour, "edgecolor": "white", "linewidth": 0.5}
+            drawing.ax.barh(names, sizes, left=left, label=part, **style)
         left = [start + size for start, size in zip(left, sizes, strict=True)]
     for number, total in enumerate(left):
         drawing.ax.annotate(f" {total:,}", (total, number), va="center", fontsize=9)
     drawing.ax.invert_yaxis()
     drawing.ax.set(xlabel="bytes on disk", xlim=(0, 1.18 * max(left)))
     drawing.ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-    drawing.ax.legend(
-        ncols=len(parts), loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, fontsize=9
-    )
+    above: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1)}
+    drawing.ax.legend(ncols=len(parts), frameon=False, fontsize=9, **above)
     return drawing
 
 
@@ -186,13 +170,12 @@ def training_curves(histories: Mapping[str, History], *, alt: str) -> Drawing:
     """
     drawing = Drawing(alt, columns=2, width=7.2, height=3.0)
     loss, accuracy = drawing.grid[0]
-    for (name, history), colour, marker in zip(histories.items(), COLOURS, MARKERS, strict=False):
+    for (name, history), style in styled(histories.items()):
         epochs = range(1, len(history.loss) + 1)
-        every = max(1, len(history.loss) // 8)
-        style = {"color": colour, "marker": marker, "markevery": every, "markersize": 4, "label": name}
-        loss.plot(epochs, history.loss, **style)
-        loss.plot(epochs, history.validation_loss, color=colour, linestyle="--", linewidth=1)
-        accuracy.plot(epochs, [100 * share for share in history.validation], **style)
+        marks: dict[str, Any] = {"markevery": max(1, len(history.loss) // 8), "markersize": 4, "label": name}
+        loss.plot(epochs, history.loss, **style, **marks)
+        loss.plot(epochs, history.validation_loss, color=style["color"], linestyle="--", linewidth=1)
+        accuracy.plot(epochs, [100 * share for share in history.validation], **style, **marks)
     loss.set(xlabel="epoch", ylabel="loss (validation dashed)", yscale="log")
     accuracy.set(xlabel="epoch", ylabel="validation accuracy (%)")
     for axes in (loss, accuracy):
@@ -212,20 +195,19 @@ def error_by_magnitude(
         alt: what the figure shows, as a finding.
         relative: divide the error by the magnitude, in percent.
     """
-    listed = [schemes] if isinstance(schemes, Scheme) else list(schemes)
-    drawing = Drawing(alt)
+    listed, drawing = _listed(schemes), Drawing(alt)
     magnitude = weight.detach().float().abs().flatten()
     edges = torch.linspace(0, magnitude.max().item(), 41)
     place = torch.bucketize(magnitude, edges[1:-1])
     middles = ((edges[1:] + edges[:-1]) / 2).tolist()
-    for scheme, colour, marker in zip(listed, COLOURS, MARKERS, strict=False):
+    for scheme, style in styled(listed):
         error = (scheme.quantize(weight).dequantize() - weight).detach().abs().flatten().double()
         if relative:
             error = 100 * error / magnitude.clamp(min=1e-12)
         sums = torch.zeros(40, dtype=torch.float64).index_add_(0, place, error)
         means = (sums / torch.bincount(place, minlength=40)).tolist()
         name = f"{type(scheme).__name__}, {scheme.bits} bits"
-        drawing.ax.plot(middles, means, color=colour, marker=marker, markersize=3, label=name)
+        drawing.ax.plot(middles, means, markersize=3, label=name, **style)
     drawing.ax.set(xlabel="magnitude of the weight", ylabel=f"mean error{' (%)' if relative else ''}")
     drawing.ax.set_ylim(0, 105 if relative else None)
     _legend(drawing.ax, len(listed))
@@ -240,20 +222,10 @@ def trade_off(reports: Sequence[Report], *, alt: str) -> Drawing:
         alt: what the figure shows, as a finding.
     """
     drawing = Drawing(alt, height=4.0)
-    for number, report in enumerate(reports):
-        accuracy, size = report.accuracy, report.bytes_on_disk
-        ends = [[100 * (accuracy.value - accuracy.low)], [100 * (accuracy.high - accuracy.value)]]
-        place = number % len(COLOURS)
-        drawing.ax.errorbar(
-            [size],
-            [100 * accuracy.value],
-            ends,
-            color=COLOURS[place],
-            marker=MARKERS[place],
-            capsize=3,
-            linestyle="",
-            label=report.name,
-        )
+    for report, style in styled(reports):
+        values, ends = _intervals([report.accuracy])
+        point: dict[str, Any] = {"capsize": 3, "linestyle": "", "label": report.name}
+        drawing.ax.errorbar([report.bytes_on_disk], values, ends, **point, **style)
     drawing.ax.set(xlabel="bytes on disk", ylabel="test accuracy (%)", xscale="log")
     drawing.ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     drawing.ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -262,13 +234,17 @@ def trade_off(reports: Sequence[Report], *, alt: str) -> Drawing:
     return drawing
 
 
+def _listed(schemes: Scheme | Sequence[Scheme]) -> list[Scheme]:
+    return [schemes] if isinstance(schemes, Scheme) else list(schemes)
+
+
+def _intervals(accuracies: Sequence[Accuracy]) -> tuple[list[float], list[list[float]]]:
+    """Return accuracies in percent, and how far their intervals reach below and above."""
+    below = [100 * (accuracy.value - accuracy.low) for accuracy in accuracies]
+    above = [100 * (accuracy.high - accuracy.value) for accuracy in accuracies]
+    return [100 * accuracy.value for accuracy in accuracies], [below, above]
+
+
 def _legend(axes: Axes, lines: int) -> None:
     if lines > 1:
         axes.legend(frameon=False, fontsize=9)
-
-
-def _check_length(name: str, accuracies: Sequence[Any], x: Sequence[float]) -> None:
-    if len(accuracies) != len(x):
-        raise CompressionError(
-            f"The line {name!r} has {len(accuracies)} accuracies for {len(x)} values; give one for each."
-        )

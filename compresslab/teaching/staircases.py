@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from types import MappingProxyType
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Float
@@ -12,12 +10,7 @@ from torch import Tensor
 
 from compresslab.errors import CompressionError
 from compresslab.quantization.scheme import Scheme
-from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary
-from compresslab.quantization.uniform import Asymmetric, Symmetric
-
-SCHEMES: Mapping[str, type[Scheme]] = MappingProxyType(
-    {cls.__name__: cls for cls in (Symmetric, Asymmetric, Binary, Ternary, PowerOfTwo, KMeans)}
-)
+from compresslab.quantization.schemes import scheme_from_dict
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class Staircase:
     def name(self) -> str:
         """The scheme's name with its bits, and whether those are fixed."""
         bits = f"{self.scheme.bits} bit{'s' if self.scheme.bits != 1 else ''}"
-        return f"{type(self.scheme).__name__}, {bits if takes_bits(type(self.scheme)) else f'always {bits}'}"
+        return f"{type(self.scheme).__name__}, {bits if takes_bits(self.scheme) else f'always {bits}'}"
 
 
 def staircase(scheme: Scheme, weight: Float[Tensor, " ..."]) -> Staircase:
@@ -58,6 +51,7 @@ def staircase(scheme: Scheme, weight: Float[Tensor, " ..."]) -> Staircase:
     Raises:
         CompressionError: the granularity makes several rows, each of which would have its own staircase.
 
+    >>> from compresslab import Symmetric
     >>> staircase(Symmetric(bits=2), torch.tensor([-1.0, -0.75, -0.25, 0.0, 0.25, 0.75, 1.0]))
     ... # doctest: +ELLIPSIS
     Staircase(scheme=Symmetric(...), edges=(-1.0, -0.5, 0.5, 1.0), values=(-1.0, 0.0, 1.0), ...
@@ -79,13 +73,9 @@ def staircase(scheme: Scheme, weight: Float[Tensor, " ..."]) -> Staircase:
     )
 
 
-def takes_bits(kind: type[Scheme]) -> bool:
-    """Say whether the number of bits of a scheme can be chosen.
-
-    >>> takes_bits(KMeans), takes_bits(Binary)
-    (True, False)
-    """
-    return "bits" in {field.name for field in fields(kind) if field.init}  # type: ignore[arg-type]
+def takes_bits(scheme: Scheme) -> bool:
+    """Say whether the number of bits of a scheme can be chosen."""
+    return any(field.name == "bits" and field.init for field in fields(scheme))  # type: ignore[arg-type]
 
 
 def scheme_named(name: str, bits: int) -> Scheme:
@@ -97,7 +87,5 @@ def scheme_named(name: str, bits: int) -> Scheme:
     >>> scheme_named("PowerOfTwo", 3).bits, scheme_named("Ternary", 3).bits
     (3, 2)
     """
-    if name not in SCHEMES:
-        raise CompressionError(f"The scheme {name!r} was asked; there are {', '.join(SCHEMES)}.")
-    kind = SCHEMES[name]
-    return kind(bits=bits) if takes_bits(kind) else kind()  # type: ignore[call-arg]
+    scheme = scheme_from_dict({"name": name})
+    return replace(scheme, bits=bits) if takes_bits(scheme) else scheme  # type: ignore[type-var]

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from compresslab.errors import CompressionError
 from compresslab.teaching.frame import LIMIT, Panel
-from compresslab.teaching.staircases import SCHEMES, scheme_named, staircase
+from compresslab.teaching.staircases import scheme_named, staircase
 
 MOST_FRAMES = 24
 
@@ -99,7 +99,7 @@ def explorer(key: str, controls: Sequence[Control], frame: Callable[..., str]) -
 def staircase_explorer(
     weight: Float[Tensor, " ..."],
     bits: Sequence[int] = (2, 3, 4),
-    schemes: Sequence[str] = tuple(SCHEMES),
+    schemes: Sequence[str] = ("Symmetric", "Asymmetric", "Binary", "Ternary", "PowerOfTwo", "KMeans"),
     key: str = "staircase",
 ) -> Explorer:
     """Let the reader choose scheme and bits, and see which level each weight becomes.

@@ -280,16 +280,15 @@ def tried(folder: Path, mutant: Mutant, seconds: dict[str, float]) -> int:
     path = folder / mutant.file
     source = path.read_bytes()
     path.write_bytes(source[: mutant.start] + mutant.text.encode() + source[mutant.stop :])
-    verdict = folder / "verdict.txt"
-    verdict.write_text("import")
     for paths in stages(mutant):
         grandchild = os.fork()
         if not grandchild:
             status = 98
             try:
                 plugin = Quickest(seconds, path.stem)
-                status = in_copy(folder, paths, plugin, "-x", "-p", "no:cacheprovider")
-                verdict.write_text(plugin.failed)
+                longest = f"--timeout={30 + 6 * max(seconds.values()):.0f}"  # what loops for ever
+                status = in_copy(folder, paths, plugin, "-x", "-p", "no:cacheprovider", longest)
+                (folder / "verdict.txt").write_text(plugin.failed)
             finally:
                 os._exit(status)
         status = os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1])
@@ -298,35 +297,47 @@ def tried(folder: Path, mutant: Mutant, seconds: dict[str, float]) -> int:
     return 0
 
 
-def run(mutants: list[Mutant], workers: int, seconds: dict[str, float], folders: list[Path], out) -> None:
-    """Try all mutants, some at a time; write each result down as soon as it is known."""
-    waiting, busy, limit = deque(mutants), {}, 60 + 4 * sum(seconds.values())
-    free = deque(folders[:workers])
-    while waiting or busy:
-        while waiting and free:
-            folder, mutant = free.popleft(), waiting.popleft()
-            child, end = forked(folder, lambda f=folder, m=mutant: tried(f, m, seconds), limit)
-            busy[child] = folder, mutant, end, time.monotonic()
-        time.sleep(0.02)
-        for child, (folder, mutant, end, begin) in list(busy.items()):
-            done, status = os.waitpid(child, os.WNOHANG)
-            late = time.monotonic() > end
-            if not done and not late:
-                continue
-            if not done:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child, signal.SIGKILL)  # the group that the child has made, and nothing else
-                os.waitpid(child, 0)
-            code = 1 if late and not done else os.waitstatus_to_exitcode(status)
-            by = "time" if late and not done else (folder / "verdict.txt").read_text()
-            result = "survived" if code == 0 else "killed"
-            shutil.copy(ROOT / mutant.file, folder / mutant.file)
-            took = round(time.monotonic() - begin, 1)
-            record = {**asdict(mutant), "result": result, "by": by if code else "", "seconds": took}
-            print(json.dumps(record), file=out, flush=True)
-            print(f"{result:9}{took:7.1f} s  {mutant.file}:{mutant.number}  {mutant.mutation:.70}  {by:.70}")
-            del busy[child]
-            free.append(folder)
+def run(mutants: list[Mutant], seconds: dict[str, float], folders: list[Path], out) -> None:
+    """Try all mutants, one in each folder at a time; write each result down as soon as it is known."""
+    waiting, free, busy, limit = deque(mutants), deque(folders), {}, 60 + 4 * sum(seconds.values())
+    originals = {mutant.file: (ROOT / mutant.file).read_bytes() for mutant in mutants}
+    try:
+        while waiting or busy:
+            while waiting and free:
+                folder, mutant = free.popleft(), waiting.popleft()
+                (folder / "verdict.txt").write_text("import")
+                child, end = forked(folder, lambda f=folder, m=mutant: tried(f, m, seconds), limit)
+                busy[child] = folder, mutant, end, time.monotonic()
+            time.sleep(0.02)
+            for child, (folder, mutant, end, begin) in list(busy.items()):
+                done, status = os.waitpid(child, os.WNOHANG)
+                late = not done and time.monotonic() > end
+                if late:
+                    _end(child)
+                if done or late:
+                    del busy[child]
+                    code = 1 if late else os.waitstatus_to_exitcode(status)
+                    by = "time" if late else (folder / "verdict.txt").read_text() if code else ""
+                    (folder / mutant.file).write_bytes(originals[mutant.file])
+                    free.append(folder)
+                    _write_down(mutant, "killed" if code else "survived", by, time.monotonic() - begin, out)
+    finally:
+        for child in busy:
+            _end(child)
+
+
+def _end(child: int) -> None:
+    """End a process that this one started, and what it started itself: they are a group of their own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def _write_down(mutant: Mutant, result: str, by: str, seconds: float, out) -> None:
+    record = {**asdict(mutant), "result": result, "by": by, "seconds": round(seconds, 1)}
+    print(json.dumps(record), file=out, flush=True)
+    place = f"{mutant.file}:{mutant.number}"
+    print(f"{result:9}{seconds:6.0f} s  {place}  {mutant.mutation:.70}  {by:.70}", flush=True)
 
 
 def main() -> int:
@@ -355,7 +366,7 @@ def main() -> int:
             times = path.with_suffix(".seconds.json")
             if not times.exists():
                 times.write_text(json.dumps(measured(folders[0])))
-            run(left, asked.workers, json.loads(times.read_text()), folders, out)
+            run(left, json.loads(times.read_text()), folders, out)
         records = [json.loads(line) for line in path.read_text().splitlines()]
         known = {(r["file"], r["start"], r["mutation"], r["checksum"]): r["result"] for r in records}
     results = Counter(known[m.file, m.start, m.mutation, m.checksum] for m in judged)

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from compresslab import Asymmetric, Binary, KMeans, PerChannel, PowerOfTwo, Symmetric, Ternary
 from compresslab.errors import CompressionError
 from compresslab.teaching.frame import LIMIT, Panel, ticks
-from compresslab.teaching.staircases import SCHEMES, scheme_named, staircase, takes_bits
+from compresslab.teaching.staircases import scheme_named, staircase, takes_bits
 from compresslab.teaching.widgets import MOST_FRAMES, Control, explorer, staircase_explorer
 
 SVG = "{http://www.w3.org/2000/svg}"
+
+SIX = [Symmetric(3), Asymmetric(3), Binary(), Ternary(), PowerOfTwo(3), KMeans(3)]
 
 
 @pytest.fixture
@@ -191,9 +193,7 @@ def test_a_figure_says_in_words_what_can_be_chosen(weight):
 # ------------------------------------------------------------------ staircases
 
 
-@pytest.mark.parametrize(
-    "scheme", [Symmetric(3), Asymmetric(3), Binary(), Ternary(), PowerOfTwo(3), KMeans(3)], ids=str
-)
+@pytest.mark.parametrize("scheme", SIX, ids=str)
 def test_a_staircase_gives_every_weight_its_decoded_value(scheme, weight):
     stairs = staircase(scheme, weight)
     step = torch.bucketize(weight, torch.tensor(stairs.edges[1:-1]))
@@ -218,9 +218,11 @@ def test_a_staircase_of_several_rows_is_refused(weight):
 
 
 def test_all_six_schemes_can_be_named():
-    assert [type(scheme_named(name, 3)).__name__ for name in SCHEMES] == list(SCHEMES)
-    assert [name for name, kind in SCHEMES.items() if not takes_bits(kind)] == ["Binary", "Ternary"]
-    with pytest.raises(CompressionError, match="there are Symmetric"):
+    made = [scheme_named(type(scheme).__name__, 3) for scheme in SIX]
+    assert [type(scheme) for scheme in made] == [type(scheme) for scheme in SIX]
+    assert [scheme for scheme in made if not takes_bits(scheme)] == [Binary(), Ternary()]
+    assert all(scheme.bits == 3 for scheme in made if takes_bits(scheme))
+    with pytest.raises(CompressionError, match=r"'Octal' is unknown.*Symmetric"):
         scheme_named("Octal", 3)
 
 
