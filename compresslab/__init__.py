@@ -36,42 +36,15 @@ from compresslab.training import evaluate, penalties, train
 if TYPE_CHECKING:
     from compresslab.teaching import checkpoints, exercises, plots, widgets
 
+# fmt: off
 __all__ = [
-    "Asymmetric",
-    "Binary",
-    "CompressionError",
-    "DataError",
-    "FormatError",
-    "KMeans",
-    "PerChannel",
-    "PerGroup",
-    "PerTensor",
-    "PowerOfTwo",
-    "QuantizedTensor",
-    "Report",
-    "Symmetric",
-    "Ternary",
-    "checkpoints",
-    "compare",
-    "criteria",
-    "data",
-    "evaluate",
-    "exercises",
-    "fake_quantize",
-    "load",
-    "measure",
-    "models",
-    "penalties",
-    "plots",
-    "prune_neurons",
-    "prune_weights",
-    "quantize",
-    "quantize_activations",
-    "save",
-    "sensitivity",
-    "train",
-    "widgets",
+    "Asymmetric", "Binary", "CompressionError", "DataError", "FormatError", "KMeans", "PerChannel",
+    "PerGroup", "PerTensor", "PowerOfTwo", "QuantizedTensor", "Report", "Symmetric", "Ternary", "checkpoints",
+    "compare", "criteria", "data", "evaluate", "exercises", "fake_quantize", "load", "measure", "models",
+    "penalties", "plots", "prune_neurons", "prune_weights", "quantize", "quantize_activations", "save",
+    "sensitivity", "train", "widgets",
 ]
+# fmt: on
 
 EVENING = {
     "errors": ("errors",),

@@ -6,14 +6,9 @@ from compresslab.measuring.report import Report, measure
 from compresslab.measuring.statistics import McNemar
 from compresslab.measuring.tables import html_table, percent, percent_interval, text_table
 
+# fmt: off
 __all__ = [
-    "McNemar",
-    "Report",
-    "compare",
-    "count_macs",
-    "html_table",
-    "measure",
-    "percent",
-    "percent_interval",
+    "McNemar", "Report", "compare", "count_macs", "html_table", "measure", "percent", "percent_interval",
     "text_table",
 ]
+# fmt: on

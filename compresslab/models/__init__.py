@@ -5,19 +5,9 @@ from compresslab.models.builders import BUILDERS, article, build, builder_of, le
 from compresslab.models.shapes import shapes_of
 from compresslab.models.tracing import LayerTracer, Watching, device_of, evaluating, trace
 
+# fmt: off
 __all__ = [
-    "BUILDERS",
-    "LayerTracer",
-    "Network",
-    "Watching",
-    "article",
-    "build",
-    "builder_of",
-    "device_of",
-    "evaluating",
-    "lenet5",
-    "lenet_300_100",
-    "residual",
-    "shapes_of",
-    "trace",
+    "BUILDERS", "LayerTracer", "Network", "Watching", "article", "build", "builder_of", "device_of",
+    "evaluating", "lenet5", "lenet_300_100", "residual", "shapes_of", "trace",
 ]
+# fmt: on

@@ -7,19 +7,9 @@ from compresslab.pruning.scanning import sensitivity
 from compresslab.pruning.selection import count_of, smallest
 from compresslab.pruning.weights import HeldZeros, hold_zeros, prune_weights, rewind
 
+# fmt: off
 __all__ = [
-    "Blocks",
-    "HeldZeros",
-    "NofM",
-    "comparable",
-    "count_of",
-    "criteria",
-    "cubic",
-    "hold_zeros",
-    "of_the_rest",
-    "prune_neurons",
-    "prune_weights",
-    "rewind",
-    "sensitivity",
-    "smallest",
+    "Blocks", "HeldZeros", "NofM", "comparable", "count_of", "criteria", "cubic", "hold_zeros", "of_the_rest",
+    "prune_neurons", "prune_weights", "rewind", "sensitivity", "smallest",
 ]
+# fmt: on

@@ -13,34 +13,12 @@ from compresslab.quantization.scheme import QuantizedTensor, Scheme
 from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary, scheme_from_dict
 from compresslab.quantization.uniform import Asymmetric, Symmetric
 
+# fmt: off
 __all__ = [
-    "Asymmetric",
-    "Binary",
-    "FakeQuantize",
-    "Grid",
-    "IntegerLayer",
-    "KMeans",
-    "LeastSquares",
-    "MinMax",
-    "PerChannel",
-    "PerGroup",
-    "PerTensor",
-    "Percentile",
-    "PowerOfTwo",
-    "QuantizedLayer",
-    "QuantizedTensor",
-    "Scheme",
-    "Symmetric",
-    "Ternary",
-    "fake_quantize",
-    "fixed_point",
-    "float_weight",
-    "fold_norms",
-    "kmeans_centroids",
-    "quantize",
-    "quantize_activations",
-    "quantized_like",
-    "replace",
-    "requantize",
+    "Asymmetric", "Binary", "FakeQuantize", "Grid", "IntegerLayer", "KMeans", "LeastSquares", "MinMax",
+    "PerChannel", "PerGroup", "PerTensor", "Percentile", "PowerOfTwo", "QuantizedLayer", "QuantizedTensor",
+    "Scheme", "Symmetric", "Ternary", "fake_quantize", "fixed_point", "float_weight", "fold_norms",
+    "kmeans_centroids", "quantize", "quantize_activations", "quantized_like", "replace", "requantize",
     "scheme_from_dict",
 ]
+# fmt: on

@@ -7,17 +7,9 @@ from compresslab.surgery.norms import remeasure_norms
 from compresslab.surgery.units import components
 from compresslab.surgery.walk import kind, title
 
+# fmt: off
 __all__ = [
-    "Graph",
-    "Group",
-    "components",
-    "cut",
-    "drop_dead",
-    "example_of",
-    "graph_of",
-    "kind",
-    "refit",
-    "remeasure_norms",
-    "shortened",
-    "title",
+    "Graph", "Group", "components", "cut", "drop_dead", "example_of", "graph_of", "kind", "refit",
+    "remeasure_norms", "shortened", "title",
 ]
+# fmt: on

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy import ndarray
 from torch import Tensor, fx
 
 from compresslab.surgery.units import Channels, Row
@@ -34,7 +35,7 @@ def observed(walk: Walk, node: fx.Node) -> tuple[Any, list[Tensor]]:
     count, places = len(units), np.arange(1, len(units) + 1)
     parts = _ran(walk, node, sources[0], places)
 
-    def without_copies(wide: Row) -> list[tuple[int, list[Row]]]:
+    def without_copies(wide: Row) -> list[tuple[int, list[ndarray]]]:
         return _compared(parts, _ran(walk, node, sources[0], wide))
 
     uneven = [np.pad(places, ends) for ends in ((1, 2 * count - 1), (2 * count - 1, 1))]
@@ -85,12 +86,12 @@ def _grown(value: Any, state: Any, times: int) -> Any:
     return value * times if state is DEPENDS else value
 
 
-def _compared(parts: list[Tensor], wide: list[Tensor]) -> list[tuple[int, list[Row]]]:
+def _compared(parts: list[Tensor], wide: list[Tensor]) -> list[tuple[int, list[ndarray]]]:
     """Return for each part the axis along which copies stand, and all lines of places along it.
 
     Nothing, if the parts are not the same without copies.
     """
-    found: list[tuple[int, list[Row]]] = []
+    found: list[tuple[int, list[ndarray]]] = []
     for part, more in zip(parts, wide, strict=True) if len(parts) == len(wide) else ():
         core = _core(more)
         marks = _core(core > 0)

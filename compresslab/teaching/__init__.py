@@ -16,29 +16,13 @@ if TYPE_CHECKING:
     from compresslab.teaching.staircases import staircase
     from compresslab.teaching.widgets import Control, explorer
 
+# fmt: off
 __all__ = [
-    "BLUE",
-    "GREEN",
-    "ORANGE",
-    "SKY",
-    "VERMILION",
-    "Control",
-    "Drawing",
-    "Panel",
-    "check",
-    "check_function",
-    "checkpoints",
-    "claim",
-    "exercises",
-    "explorer",
-    "graph_drawing",
-    "plots",
-    "records",
-    "setting",
-    "show_source",
-    "staircase",
-    "widgets",
+    "BLUE", "GREEN", "ORANGE", "SKY", "VERMILION", "Control", "Drawing", "Panel", "check", "check_function",
+    "checkpoints", "claim", "exercises", "explorer", "graph_drawing", "plots", "records", "setting",
+    "show_source", "staircase", "widgets",
 ]
+# fmt: on
 
 _HOMES = {
     "exercises": ("check", "check_function", "claim", "show_source"),
