@@ -110,7 +110,7 @@ def prune_neurons(
     return _fitting(smaller, lambda found: _excess(found, image, max_macs, max_bytes))
 
 
-def _check_asked(share: Share | None, budgets: Mapping[str, int | None]) -> None:
+def _check_asked(share: Any, budgets: Mapping[str, int | None]) -> None:
     """Take either a share or budgets."""
     asked = {name: value for name, value in budgets.items() if value is not None}
     if (share is None) == (not asked):
@@ -218,7 +218,7 @@ def _marks(free: list[Group], scores: list[Tensor], share: Any, per_layer: bool,
     return marks
 
 
-def _scopes(free: list[Group], share: Any, per_layer: bool) -> Iterator[tuple[list[int], float]]:
+def _scopes(free: list[Group], share: Any, per_layer: bool) -> Iterator[tuple[list[int], Any]]:
     """Say which groups are compared with each other, and what share of them goes."""
     if isinstance(share, Mapping):
         known = [layer for group in free for layer in group.layers]

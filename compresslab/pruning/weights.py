@@ -106,7 +106,7 @@ def _checked(scores: Scores, weights: Mapping[str, Tensor]) -> Scores:
 
 def _scopes(
     names: list[str], share: Any, per_layer: bool, pattern: Pattern | None
-) -> list[tuple[list[str], float]]:
+) -> list[tuple[list[str], Any]]:
     """Say which layers are compared with each other, and what share of them goes."""
     if isinstance(pattern, NofM):
         if share is not None:
