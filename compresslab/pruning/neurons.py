@@ -105,7 +105,7 @@ def prune_neurons(
     return _fitting(smaller, lambda found: _excess(found, image, max_macs, max_bytes))
 
 
-def _check_asked(share: Share | None, minimum: int | None, budgets: Mapping[str, int | None]) -> None:
+def _check_asked(share: Any, minimum: Any, budgets: Mapping[str, Any]) -> None:
     """Take either a share or budgets, in whole numbers."""
     asked = {name: value for name, value in budgets.items() if value is not None}
     if (share is None) == (not asked):
@@ -188,7 +188,7 @@ def _marks(
     return marks
 
 
-def _least(scores: list[Tensor], share: float, minimum: int | None) -> list[Bool[Tensor, " neurons"]]:
+def _least(scores: list[Tensor], share: Any, minimum: int | None) -> list[Bool[Tensor, " _"]]:
     """Mark the smallest scores over some groups, but leave each at least the minimum."""
     count = count_of(share, sum(map(len, scores)))
     if minimum is not None:
