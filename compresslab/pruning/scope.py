@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import Tensor
 
@@ -12,7 +13,7 @@ from compresslab.pruning.criteria import Scores
 Share = float | Mapping[str, float]
 
 
-def scopes(layers: Sequence[Sequence[str]], share: Share, per_layer: bool) -> list[tuple[list[int], float]]:
+def scopes(layers: Sequence[Sequence[str]], share: Any, per_layer: bool) -> list[tuple[list[int], float]]:
     """Say which places are compared with each other, and what share of them goes.
 
     Args:

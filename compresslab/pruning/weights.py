@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -100,7 +101,7 @@ def _ordering(weights: Mapping[str, Tensor], scores: Scores) -> list[Float[Tenso
     return found
 
 
-def _asked(share: Share | None, pattern: Pattern | None) -> Share:
+def _asked(share: Any, pattern: Pattern | None) -> Any:
     """Return the share that was asked for; NofM fixes it by itself."""
     if isinstance(pattern, NofM):
         if share is not None:

@@ -195,7 +195,7 @@ def _lanes_at(step: int, grid: Shape, count: int) -> int:
     return lanes - (step >= count - (lanes - 1) * steps)
 
 
-def _coded(tables: Tables, parts: list[tuple[int, Symbols]]) -> bytes:
+def _coded(tables: Tables, parts: list[tuple[int, UInt8[np.ndarray, " _"]]]) -> bytes:
     """Write tables, and the number that holds all symbols, part by part: each by the table that it names."""
     models, coder = _models(tables), AnsCoder()
     for context, symbols in reversed(parts):  # last in, first out
