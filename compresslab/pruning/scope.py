@@ -13,7 +13,7 @@ from compresslab.pruning.criteria import Scores
 Share = float | Mapping[str, float]
 
 
-def scopes(layers: Sequence[Sequence[str]], share: Any, per_layer: bool) -> list[tuple[list[int], float]]:
+def scopes(layers: Sequence[Sequence[str]], share: Any, per_layer: bool) -> list[tuple[list[int], Any]]:
     """Say which places are compared with each other, and what share of them goes.
 
     Args:
