@@ -54,14 +54,13 @@ EVENING = {
         "quantization.scheme",
         "quantization.uniform",
         "quantization.layers",
-        "quantization.fake",
         "quantization.quantizing",
     ),
-    "training": ("training.batching", "training.accuracy", "training.loop"),
+    "training": ("training.accuracy", "training.loop"),
     "surgery": ("surgery.units", "surgery.graph", "surgery.cutting"),
-    "storage": ("storage.bits", "storage.header", "storage.container"),
-    "measuring": ("measuring.report", "measuring.comparison"),
-    "pruning": ("pruning.selection", "pruning.weights", "pruning.neurons"),
+    "storage": ("storage.bits", "storage.container"),
+    "measuring": ("measuring.report",),
+    "pruning": ("pruning.selection", "pruning.weights"),
 }
 
 _LATER = ("checkpoints", "exercises", "plots", "widgets")
