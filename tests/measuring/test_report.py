@@ -1,6 +1,5 @@
 """Laws of measuring and comparing: figures equal an independent count, and the file on the disk."""
 
-import copy
 import html.parser
 import itertools
 import json
@@ -128,15 +127,6 @@ def test_counting_leaves_no_hook_behind_even_where_it_fails(article, image):
     except RuntimeError:
         assert image.shape[1] == 3
     assert not any(module._forward_hooks for module in article.modules())
-
-
-def test_measuring_leaves_the_model_as_it_was(data):
-    model = models.residual((4, 8), (4, 8)).train()
-    model.norm1.eval()
-    before, modes = copy.deepcopy(model.state_dict()), [module.training for module in model.modules()]
-    measure(model, data, repeats=2)
-    assert [module.training for module in model.modules()] == modes
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_answers_and_accuracy_are_those_of_the_test_split(article, data, report):

@@ -9,9 +9,7 @@ from torch import nn
 
 from compresslab import models
 from compresslab.quantization.fake import fake_quantizer, float_weight
-from compresslab.quantization.folding import fold_norms
 from compresslab.quantization.granularity import PerChannel, PerTensor
-from compresslab.quantization.integer_network import quantize_activations
 from compresslab.quantization.layers import QuantizedConv2d, QuantizedLayer, QuantizedLinear
 from compresslab.quantization.quantizing import fake_quantize, quantize
 from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary
@@ -37,34 +35,6 @@ def trained(model: nn.Module, steps: int = 3) -> nn.Module:
         loss.backward()
         optimizer.step()
     return model
-
-
-VERBS = {
-    "quantize": lambda model: quantize(model, Symmetric(8)),
-    "fake_quantize": lambda model: fake_quantize(model, Ternary()),
-    "learned step": lambda model: fake_quantize(model, Symmetric(2), learned_step=True),
-    "fold_norms": fold_norms,
-    "quantize_activations": lambda model: quantize_activations(model, images()),
-    "freeze": quantize,
-}
-
-
-@pytest.mark.parametrize("mode", [True, False])
-@pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_argument_is_untouched_and_shares_nothing(name, verb, mode):
-    model = network(name).train(mode)
-    if verb == "freeze":
-        model = trained(fake_quantize(model, Ternary()))
-    before, modules = state(model), {name: (id(m), m.training) for name, m in model.named_modules()}
-    result = VERBS[verb](model)
-    in_evaluation = verb in ("fold_norms", "quantize_activations")
-    modes = {module.training for name, module in result.named_modules() if name in modules}
-    assert modes == {mode and not in_evaluation}
-    for tensor in result.state_dict().values():
-        tensor.zero_()
-    assert state(model) == before
-    assert {name: (id(m), m.training) for name, m in model.named_modules()} == modules
 
 
 # --- quantize ---

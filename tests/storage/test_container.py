@@ -76,15 +76,6 @@ def test_a_network_in_another_precision_keeps_it(dtype):
     assert same(again, model)
 
 
-def test_the_result_is_in_evaluation_mode_and_the_argument_untouched():
-    model = network("residual").train()
-    before = state(model)
-    again = decode(encode(model)[0])
-    assert not any(module.training for module in again.modules())
-    assert all(module.training for module in model.modules())
-    assert state(model) == before
-
-
 def test_a_loaded_network_can_be_trained_and_saved_again():
     data, _ = encode(network())
     again = decode(data)

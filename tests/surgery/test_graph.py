@@ -16,7 +16,7 @@ from compresslab.surgery.graph import graph_of
 from compresslab.surgery.units import components
 from tests.drawn import Coded
 from tests.ignoring import some_gone
-from tests.samples import network, same
+from tests.samples import network
 
 IMAGES = torch.zeros(1, 2, 4, 4)
 
@@ -252,17 +252,6 @@ def test_attention_is_held_and_what_stands_beside_it_is_cut():
     found = groups(Coded(code, **parts), torch.zeros(1, 5, 4))
     assert "heads are not cut" in found["inner", "down"].held
     assert found["up",].held is None
-
-
-def test_making_the_graph_leaves_the_model_as_it_was():
-    model = network("residual").train()
-    model.norm1.eval()
-    before, modes = copy.deepcopy(model), [module.training for module in model.modules()]
-    graph_of(model)
-    assert same(model, before)
-    assert vars(model).keys() == vars(before).keys()
-    assert [module.training for module in model.modules()] == modes
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
 def test_a_tensor_made_in_the_forward_method_leaves_nothing_on_the_model():
