@@ -87,11 +87,11 @@ def test_the_api_page_of_a_room_shows_each_of_its_modules(room):
 
 
 @rooms
-def test_picture_page_and_door_of_a_room_ask_the_same_question(room):
+def test_picture_page_map_and_door_of_a_room_ask_the_same_question(room):
     door = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8"))) or ""
     question = door.split("?")[0] + "?"
-    for name in (f"api/{room.name}.md", "_static/rooms.svg"):
-        text = (ROOT / "book" / name).read_text(encoding="utf-8")
+    for name in (f"book/api/{room.name}.md", "book/_static/rooms.svg", "README.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
         assert room.name in text
         assert question in text, name
 
