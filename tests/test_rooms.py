@@ -156,3 +156,14 @@ def test_the_package_never_imports_what_only_tests_may():
     references = {"sklearn", "torch_pruning", "torchao", "pytest", "hypothesis", "beartype"}
     for path in PACKAGE.rglob("*.py"):
         assert not {module.split(".")[0] for module, _ in imported(path)} & references, path.name
+
+
+def test_every_value_is_frozen():
+    """A value can be passed around, compared and hashed; a panel alone is drawn on."""
+    written = set()
+    for name in modules():
+        for kind in vars(importlib.import_module(f"compresslab.{name}")).values():
+            if isinstance(kind, type) and kind.__module__ == f"compresslab.{name}":
+                frozen = getattr(kind, "__dataclass_params__", getattr(kind, "__struct_config__", None))
+                written |= {kind.__name__} if frozen is not None and not frozen.frozen else set()
+    assert written == {"Panel"}

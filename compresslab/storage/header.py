@@ -59,7 +59,7 @@ LAYOUTS = {dtype: layout for layout, dtype in DTYPES.items()}
 Builder = tuple[str, dict[str, Any]]
 
 
-class Content(Struct, forbid_unknown_fields=True):
+class Content(Struct, frozen=True, forbid_unknown_fields=True):
     """Declare the JSON object: how to build the network, the schemes, the tensors."""
 
     builder: Builder | None
@@ -67,7 +67,7 @@ class Content(Struct, forbid_unknown_fields=True):
     tensors: list[list[Any]]
 
 
-class Raw(Struct, array_like=True, forbid_unknown_fields=True):
+class Raw(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Declare a tensor of plain values: a list in this order, its layout a number type."""
 
     name: Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]

@@ -283,6 +283,10 @@ def test_sensitivity_prunes_one_layer_at_a_time_on_validation(trained, digits):
     assert found.accuracies["fc3"][2] == evaluate(without, digits.validation)
 
 
+def test_sensitivity_scans_six_shares_unless_it_is_told(trained, digits):
+    assert sensitivity(trained, digits).shares == (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
+
+
 def test_sensitivity_shows_a_table(trained, digits):
     found = sensitivity(trained, digits, shares=(0.5, 0.95))
     lines = repr(found).splitlines()

@@ -1,6 +1,8 @@
 """A file that is damaged, too large, or no file at all is refused before it can do harm."""
 
+import contextlib
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,20 @@ def test_nothing_is_allocated_for_a_file_that_asks_too_much(monkeypatch):
     monkeypatch.setattr("compresslab.storage.planes.unpack", lambda *a, **k: pytest.fail("allocated"))
     with pytest.raises(FormatError, match="more than the limit"):
         decode(data, max_bytes=500_000)
+
+
+def test_the_limit_is_what_may_be_used_and_no_byte_more():
+    data, limit = encode(quantized(network(), Symmetric(4)))[0], 1
+    for _ in range(3):  # the file, its header, and what both take when they are read: each is named in turn
+        with pytest.raises(FormatError, match="more than the limit") as refused:
+            decode(data, max_bytes=limit)
+        limit = int(re.search(r"needs ([\d,]+) bytes", str(refused.value))[1].replace(",", ""))
+        with contextlib.suppress(FormatError):
+            decode(data, max_bytes=limit)
+            break
+    decode(data, max_bytes=limit)
+    with pytest.raises(FormatError, match="more than the limit"):
+        decode(data, max_bytes=limit - 1)
 
 
 def test_what_is_not_a_file_is_refused(tmp_path):
