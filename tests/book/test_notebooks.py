@@ -1,6 +1,7 @@
 """The rules that keep a chapter readable, comparable from machine to machine, and small."""
 
 import ast
+import importlib
 import json
 import re
 import statistics
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+ROOMS = [path.parent.name for path in (ROOT / "compresslab").glob("*/__init__.py")]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 IGNORED = {"nbval-ignore-output", "raises-exception"}  # tags of cells whose output is not compared
 LOCAL = {
@@ -188,3 +190,19 @@ def test_by_hand_once_by_import_ever_after(kind):
     methods = {"__init__", "forward", "__repr__"}  # what every class of torch has
     twice = {key: places for key, places in definitions()[kind].items() if len(places) > 1}
     assert not {key: places for key, places in twice.items() if key not in methods}
+
+
+@each
+def test_a_chapter_takes_names_from_rooms_and_no_private_one(path):
+    """So a module can change its place inside a room, and no chapter shows what nobody else may use."""
+    nodes = [node for cell in code(path) for node in ast.walk(ast.parse(cell["source"]))]
+    ours = {"cl"}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("compresslab"):
+            names = {alias.name for alias in node.names}
+            assert node.module in ("compresslab", *(f"compresslab.{room}" for room in ROOMS))
+            assert names <= {*importlib.import_module(node.module).__all__, *ROOMS}, node.module
+            ours |= names
+    for node in nodes:
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ours:
+            assert not node.attr.startswith("_"), f"{node.value.id}.{node.attr}"
