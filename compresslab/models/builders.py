@@ -41,7 +41,7 @@ def lenet_300_100(
 ) -> LeNet300:
     """Build LeNet-300-100, 266,610 parameters, with fresh weights drawn from the seed.
 
-    Source: LeCun, Bottou, Bengio, Haffner 1998, section III.C.3 (two-hidden-layer network).
+    Source: LeCun, Bottou, Bengio, Haffner 1998, section III.C (fully connected, two hidden layers).
     """
     return _fresh(LeNet300, LeNet300Config(fc1, fc2, classes), seed, device)
 

@@ -22,8 +22,9 @@ class NofM:
     Why: a fixed number in every group is a regularity that hardware can use; tensor cores read 2 of 4.
     A row is all the weights of one output, in memory order: input channels x height x width for a
     convolution, which is how torch's ``unfold`` lays out its matrix. (NVIDIA's own tool groups the input
-    channels at each place of the kernel instead.) Where ``of`` does not divide the row, the short last group
-    counts as filled up with zeros, as that tool does it: of ``length`` weights min(keep, length) stay.
+    channels at each place of the kernel instead, and leaves out layers whose first axis is no multiple of 8
+    or whose second is none of 16.) Where ``of`` does not divide the row, the short last group counts as
+    filled up with zeros: of ``length`` weights min(keep, length) stay.
 
     Args:
         keep: weights that stay in each group.
@@ -33,7 +34,7 @@ class NofM:
         CompressionError: not 1 <= keep <= of, in whole numbers.
 
     Source: Mishra et al., 2021 (arXiv:2104.08378).
-    Chapter: 09.
+    Chapter: 11.
 
     >>> NofM(2, 4).smallest(torch.tensor([[0.5, 0.1, 0.9, 0.2, 0.3, 0.7]]))  # 0.3 and 0.7: a short group
     tensor([[False,  True, False,  True, False, False]])
@@ -76,7 +77,7 @@ class Blocks:
     Raises:
         CompressionError: a size is no integer of at least 1.
 
-    Chapter: 09.
+    Chapter: 11.
 
     >>> Blocks(1, 2).pool(torch.tensor([[1.0, 3.0, 0.0, 1.0, 7.0]]))
     tensor([[2.0000, 0.5000, 7.0000]])

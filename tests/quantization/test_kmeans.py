@@ -63,6 +63,29 @@ def test_one_cluster_is_the_mean_and_two_split_the_widest_gap():
     assert kmeans_centroids(np.array([5.0, 5.0, 5.0, 6.0]), 2).tolist() == [5.0, 6.0]
 
 
+def least_by_table(row, clusters):
+    """Return the least sum of squares by the plain recursion over all places where a cluster may end."""
+    row = np.sort(row)
+    first, second = (np.concatenate([[0], np.cumsum(power)]) for power in (row, row * row))
+    ends = np.arange(len(row) + 1)
+    count = ends[None, :] - ends[:, None]
+    total = first[None, :] - first[:, None]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cost = np.where(count > 0, second[None, :] - second[:, None] - total * total / count, np.inf)
+    best = cost[0]
+    for _ in range(clusters - 1):
+        best = (best[:, None] + cost).min(axis=0)
+    return best[-1]
+
+
+@pytest.mark.parametrize("clusters", [3, 16])
+def test_up_to_2048_distinct_values_get_the_optimum_as_chapter_06_says(clusters):
+    row = np.random.default_rng(0).standard_normal(2048)
+    assert len(np.unique(row)) == 2048
+    found = inertia(row, kmeans_centroids(row, clusters))
+    assert found == pytest.approx(least_by_table(row, clusters), rel=1e-9)  # differences of sums near 2048
+
+
 SIZE = 6000
 SAMPLES = {  # more than 2048 distinct values each, so that none is solved exactly
     "normal": lambda g: g.normal(size=SIZE),
