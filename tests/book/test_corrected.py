@@ -8,6 +8,7 @@ The tests at the end are the proofs of rows for which no chapter has a cell; eac
 import csv
 import re
 import subprocess
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
 PAGE = (BOOK / "corrected.md").read_text(encoding="utf-8")
 CHAPTERS = {path.stem[:2]: path.read_text(encoding="utf-8") for path in (BOOK / "chapters").glob("*.md")}
-KINDS = {"heading", "sentence", "code", "reference"}
+# Counted in the article: blank lines are none, and a sentence ends at a full stop or with its paragraph.
+KINDS = {"heading": 29, "sentence": 61, "code": 94, "reference": 4}
 
 
 def listed() -> list[dict[str, str]]:
@@ -49,7 +51,7 @@ each = pytest.mark.parametrize("name", ROWS)
 
 def test_the_list_counts_every_section_and_leaves_no_number_out():
     units = listed()
-    assert {unit["kind"] for unit in units} == KINDS
+    assert Counter(unit["kind"] for unit in units) == KINDS
     for one, two in pairwise(units):
         assert int(one["line"]) <= int(two["line"])
     for section in dict.fromkeys(unit["section"] for unit in units):
