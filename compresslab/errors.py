@@ -77,6 +77,6 @@ def one_of(value: Any, known: Iterable[str], what: str) -> str:
     compresslab.errors.CompressionError: There is no layer 'conv9'; there are conv1, conv2.
     """
     names = list(known)
-    if value not in names:
-        raise CompressionError(f"There is no {what} {value!r:.80}; there are {', '.join(names)}.")
+    if not isinstance(value, str) or value not in names:  # an array has no answer to ``in``
+        raise CompressionError(f"There is no {what} {value!r:.80}; there are {', '.join(names) or 'none'}.")
     return value

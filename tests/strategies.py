@@ -1,4 +1,4 @@
-"""Hypothesis strategies: weights of every shape and size, and every scheme with every argument."""
+"""Hypothesis strategies: weights of every shape and size, every scheme with every argument, and figures."""
 
 import numpy as np
 import torch
@@ -70,3 +70,12 @@ def matrices(draw: st.DrawFn, elements: st.SearchStrategy[float] = ordinary) -> 
     """Draw a weight of two axes."""
     rows, columns = draw(st.integers(1, 5)), draw(st.integers(1, 12))
     return torch.from_numpy(draw(values(rows * columns, elements))).reshape(rows, columns)
+
+
+# Right answers of 1,000, one pair for each seed: few values make equal differences, many make all else.
+pairs_over_seeds = st.sampled_from([3, 1000]).flatmap(
+    lambda most: st.lists(st.tuples(st.integers(0, most), st.integers(0, most)), min_size=2, max_size=9)
+)
+
+# Multiples of 1/4096 keep Holm's products exact; a few values make ties.
+p_values = st.one_of(st.integers(0, 4096), st.sampled_from([0, 1, 40, 205, 4096])).map(lambda k: k / 4096)

@@ -3,12 +3,12 @@
 from compresslab.measuring.comparison import compare
 from compresslab.measuring.costs import count_macs
 from compresslab.measuring.report import Report, measure
-from compresslab.measuring.statistics import McNemar
+from compresslab.measuring.statistics import Holm, McNemar, PairedDifference, verdict
 from compresslab.measuring.tables import html_table, percent, percent_interval, text_table
 
 # fmt: off
 __all__ = [
-    "McNemar", "Report", "compare", "count_macs", "html_table", "measure", "percent", "percent_interval",
-    "text_table",
+    "Holm", "McNemar", "PairedDifference", "Report", "compare", "count_macs", "html_table", "measure",
+    "percent", "percent_interval", "text_table", "verdict",
 ]
 # fmt: on

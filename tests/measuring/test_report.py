@@ -3,6 +3,7 @@
 import html.parser
 import itertools
 import json
+import math
 import re
 import time
 from dataclasses import replace
@@ -14,7 +15,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from nbval.plugin import get_sanitize_patterns
-from scipy.stats import binomtest
 from torch import nn
 
 from compresslab import Asymmetric, Binary, KMeans, PowerOfTwo, Symmetric, Ternary, models
@@ -22,7 +22,8 @@ from compresslab.errors import CompressionError
 from compresslab.measuring.comparison import compare
 from compresslab.measuring.costs import bytes_in_memory, count_macs, stored_weights, time_batches
 from compresslab.measuring.report import measure
-from compresslab.measuring.statistics import McNemar
+from compresslab.measuring.statistics import Holm, McNemar, PairedDifference, verdict
+from compresslab.measuring.t_distribution import t_quantile, t_share
 from compresslab.measuring.tables import html_table, percent, text_table
 from compresslab.quantization.integer_network import quantize_activations
 from compresslab.quantization.quantizing import quantize
@@ -197,30 +198,6 @@ def test_a_slow_network_is_not_timed_for_long():
     assert timing.median_ms >= 250
 
 
-# ------------------------------------------------------------------ McNemar
-
-
-@given(st.integers(0, 400), st.integers(0, 400))
-def test_mcnemar_equals_the_exact_binomial_test(first, second):
-    expected = binomtest(first, first + second, 0.5).pvalue if first + second else 1.0
-    # scipy sums floats, we sum whole numbers: its own relative error is some 1e-13 here
-    assert McNemar(first, second).p_value == pytest.approx(expected, rel=1e-9)
-
-
-def test_mcnemar_stays_exact_where_floats_overflow():
-    assert McNemar(1500, 1500).p_value == 1.0  # 2**3000 is beyond a float
-    assert 0 < McNemar(1400, 1600).p_value < 0.001
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "noise"),
-    [(0, 5, True), (0, 6, False), (3, 12, False), (4, 12, True), (6, 16, True), (6, 17, False)],
-)
-def test_the_noise_ends_at_one_in_twenty(first, second, noise):
-    assert McNemar(first, second).inside_the_noise is noise
-    assert ("inside the noise" in str(McNemar(first, second))) is noise
-
-
 # ------------------------------------------------------------------ the table
 
 
@@ -343,6 +320,25 @@ REFUSED = [
     (lambda: untimed().latency_ms, r"'tiny'.*latency=True"),
     (lambda: replace(untimed(), accuracy=Accuracy(1, 40)).answers, "only counts are held"),
     (lambda: McNemar(-1, 3), "negative"),
+    (lambda: PairedDifference([], []), "over 0 seeds was asked; give two or more"),
+    (lambda: PairedDifference([962], [969]), "over 1 seeds was asked; give two or more"),
+    (lambda: PairedDifference([962, 965], [969]), "method has 2 figures and the control 1; give both"),
+    (lambda: PairedDifference([962, math.nan], [969, 970]), "nan was given as a figure of the method; give"),
+    (lambda: PairedDifference([962, 965], [math.inf, 970]), "inf was given as a figure of the control; give"),
+    (lambda: PairedDifference([True, False], [969, 970]), "True was given as a figure of the method; give"),
+    (lambda: PairedDifference([962, "965"], [969, 970]), "'965' was given as a figure of the method; give"),
+    (lambda: PairedDifference([962, 965], [969, 970]).interval(1.0), "1.0 was asked for a confidence; give"),
+    (lambda: PairedDifference([962, 965], [969, 970]).interval(95), "95 was asked for a confidence; give"),
+    (lambda: Holm([]), "nothing was asked; give at least one"),
+    (lambda: Holm([0.01, math.nan]), "nan was asked for a p-value; give a float from 0.0 to 1.0"),
+    (lambda: Holm([0.01, 1.2]), "1.2 was asked for a p-value; give a float from 0.0 to 1.0"),
+    (lambda: verdict(-0.1), "-0.1 was asked for a p-value; give a float from 0.0 to 1.0"),
+    (lambda: t_share(2.0, 0), "0 was asked for the degrees of freedom; give a whole number of at least 1"),
+    (
+        lambda: t_quantile(0.95, 0),
+        "0 was asked for the degrees of freedom; give a whole number of at least 1",
+    ),
+    (lambda: t_quantile(0.0, 4), "0.0 was asked for a confidence; give"),
     (lambda: compare(), "at least one report"),
     (lambda: compare(untimed(), untimed(seed=1)), "other images"),
     (lambda: compare(untimed(), SMALL), "Article was to be compared"),
