@@ -267,10 +267,11 @@ def test_an_unknown_input_is_asked_for():
         graph_of(nn.Linear(2, 3))
 
 
-def test_attention_is_held_and_what_stands_beside_it_is_cut():
+@pytest.mark.parametrize("weights", [True, False], ids=["with its weights", "and None in their place"])
+def test_attention_is_held_and_what_stands_beside_it_is_cut(weights):
     def code(net, x):
         x = net.inner(x)
-        x = x + net.attention(x, x, x)[0]
+        x = x + net.attention(x, x, x, need_weights=weights)[0]
         return net.norm(x + net.down(functional.gelu(net.up(x))))
 
     parts = {"inner": nn.Linear(4, 8), "attention": nn.MultiheadAttention(8, 2, batch_first=True)}
@@ -299,6 +300,21 @@ def test_layers_that_only_training_reaches_are_cut_too():
     assert graph.free[0].readers == ("fc", "parts.aside")
     small = cut(model, graph, some_gone(graph, 0.5), IMAGES)
     assert [answer.shape[1] for answer in small.train()(torch.zeros(2, 2, 4, 4))] == [3, 3]
+
+
+def test_training_is_followed_only_where_evaluation_leaves_a_layer_out():
+    """A layer of one's own, made from one of torch's that has no weights, runs by what it has inside."""
+
+    class Scaled(nn.ReLU):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            return functional.relu(self.norm(x))
+
+    model = nn.Sequential(nn.Conv2d(2, 4, 1), Scaled(), nn.Conv2d(4, 3, 1))
+    assert len(graph_of(model, IMAGES).walks) == 1
 
 
 def test_a_gate_is_heard_before_it_is_spread_over_the_map():
