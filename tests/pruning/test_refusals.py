@@ -78,6 +78,10 @@ def spare():
     return model
 
 
+def of_no_known_images():
+    return nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+
+
 SHARES = [
     *[(lambda share=share: selection.count_of(share, 10), r"0\.0 to 1\.0") for share in NO_SHARES],
     *[(weights(share), r"0\.0 to 1\.0") for share in NO_SHARES],
@@ -142,7 +146,7 @@ MODELS = [
     (weights(model=nn.ReLU()), "no linear or convolution"),
     (lambda: prune_weights(pruned_by_torch(), criteria.magnitude, 0.5), "make it permanent"),
     (weights(model=nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4)))), "make it permanent"),
-    (neurons(model=nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))), "example="),
+    (neurons(model=of_no_known_images()), "example="),
     (lambda: criteria.norm_scale(network()), r"models\.residual"),
     (lambda: criteria.activation(spare(), images()), "through spare"),
     (lambda: rewind(network("article"), network("lenet5")), "same network"),
@@ -157,6 +161,7 @@ BATCHES = [
         for of in SEEING + LEARNING
         for seen in NOTHING
     ],
+    *[(lambda of=of: of(of_no_known_images(), []), "needs to see images") for of in SEEING + LEARNING],
     *[(lambda of=of: of(network(), [images()]), "needs labels") for of in LEARNING],
     *[(neurons(criterion=of), "needs to see images") for of in SEEING + LEARNING],
     (neurons(criterion=criteria.taylor, batches=images()), "needs labels"),

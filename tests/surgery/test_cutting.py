@@ -164,6 +164,21 @@ def test_numbers_that_a_cut_would_change_are_found_out(name):
         cut(model, graph, some_gone(graph, 0.5), images)
 
 
+FORKED = {
+    "takes another way": lambda net, x: net.a(x) + net.b(x) if net.a.out_channels == 8 else net.a(x),
+    "other neurons in training than": lambda net, x: net.b(x) if net.training else net.a(x),
+}
+
+
+@pytest.mark.parametrize("message", FORKED)
+def test_code_that_takes_another_way_is_not_cut(message):
+    parts = {"a": nn.Conv2d(2, 8, 1), "b": nn.Conv2d(2, 8, 1), "fc": nn.Linear(8, 3)}
+    model = Coded(lambda net, x: net.fc(FORKED[message](net, x).mean((2, 3))), **parts).double()
+    graph = graph_of(model, small_images())
+    with pytest.raises(CompressionError, match=message):
+        cut(model, graph, some_gone(graph, 0.5), small_images())
+
+
 def test_a_norm_that_is_called_with_its_own_number_of_groups_is_cut_as_the_layer_is():
     images, small = small_images(), []
     model = numbered(lambda net, x: norm_in_groups(net, x, net.norm.num_groups))

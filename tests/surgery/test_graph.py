@@ -64,6 +64,13 @@ def test_segments_say_what_stands_where():
     assert [repr(part) for part in graph.segments("cat")] == ["conv[0:4]", "other[0:4]", "conv[0:4]"]
     assert graph.segments("x") == ()
 
+    def swapped(net, x, y):
+        halves, mean = x.chunk(2, 1), y.mean(1, True)
+        return torch.cat([halves[1], halves[0], mean, mean], 1).flatten(1)
+
+    found = [repr(part) for part in graph_of(maps(swapped), IMAGES).segments("cat")]
+    assert found == ["conv[2:4]", "conv[0:2]", "fixed[0:2]"]
+
 
 def test_the_end_of_a_layer_is_where_others_read_it():
     graph = graph_of(models.residual())
@@ -148,6 +155,8 @@ HELD = {
     "padded": (lambda net, x, y: functional.pad(x, (0, 0, 0, 0, 0, 2)).flatten(1), "pads them"),
     "bias": (lambda net, x, y: (x * net.conv.bias.sum()).flatten(1), "read by sum"),
     "rows": (lambda net, x, y: (x / net.conv.weight.shape[0]).flatten(1), "read by getattr"),
+    "last axis": (lambda net, x, y: x, "works across another axis"),
+    "no scales": (lambda net, x, y: functional.group_norm(x, 2).flatten(1), "no tensor that would tell"),
 }
 
 
@@ -167,9 +176,23 @@ REFUSED = {
     "'mul': it computes with": lambda net, x, y: (x * x.stride()[0]).flatten(1),
     "'mul_1': it computes with": lambda net, x, y: (x * 1 * torch.numel(x)).flatten(1),
     "'sub': it computes with": lambda net, x, y: (x - x.shape[1:].numel()).flatten(1),
+    "'add': it computes with": lambda net, x, y: (x + x.size(1) * x.size(2)).flatten(1),
     "cannot trace": lambda net, x, y: x.flatten(1) if x.sum() > 0 else y.flatten(1),
     "do not stay together": lambda net, x, y: x.permute(0, 2, 3, 1).reshape(x.size(0), -1, 2).mean(2),
     "fails at 'fc'": lambda net, x, y: x.flatten(1),
+    "no weight that is": lambda net, x, y: functional.conv2d(x, torch.ones(3, 4, 1, 1)).sum((2, 3)),
+    "its weight is computed": lambda net, x, y: functional.linear(x, net.norm.weight[None]).flatten(1),
+    "slides over the axis of channels": lambda net, x, y: functional.conv2d(
+        x.transpose(1, 3)[:, :2], net.other.weight
+    ).flatten(1),
+    "normalises another axis": lambda net, x, y: functional.group_norm(x.transpose(1, 3), 2).flatten(1),
+    "works across channels": lambda net, x, y: functional.max_pool2d(x.transpose(1, 3), 2).flatten(1),
+    "along different axes": lambda net, x, y: torch.cat([x, y.transpose(1, 2)], 1).flatten(1),
+    ".mT of a tensor has no rule": lambda net, x, y: x.mT.flatten(1),
+    "arguments are not understood": lambda net, x, y: x.mean(x.dim() - 1).flatten(1),
+    "norm.weight is used in two places": lambda net, x, y: functional.group_norm(
+        y, 1, net.norm.weight
+    ).flatten(1),
 }
 
 
@@ -216,6 +239,9 @@ def tied_weights():
 LAYER = nn.Linear(4, 4)
 NOT_CUT = {
     "'conv' has hooks": hooked,
+    "'1': it is a transposed convolution in groups": lambda: nn.Sequential(
+        nn.Conv2d(2, 4, 1), nn.ConvTranspose2d(4, 4, 1, groups=2)
+    ),
     "'0' has no weights yet": lambda: nn.Sequential(nn.LazyConv2d(4, 1)),
     "shared module": lambda: nn.Sequential(LAYER, nn.ReLU(), LAYER),
     "'layer' is a shared module: it runs 2 times": lambda: Coded(
@@ -233,7 +259,7 @@ NOT_CUT = {
 @pytest.mark.parametrize("message", NOT_CUT)
 def test_layers_that_cannot_be_cut_are_refused(message):
     with pytest.raises(CompressionError, match=f"(?i){message}"):
-        graph_of(NOT_CUT[message](), torch.zeros(1, 4))
+        graph_of(NOT_CUT[message](), IMAGES)
 
 
 def test_an_unknown_input_is_asked_for():
@@ -241,10 +267,11 @@ def test_an_unknown_input_is_asked_for():
         graph_of(nn.Linear(2, 3))
 
 
-def test_attention_is_held_and_what_stands_beside_it_is_cut():
+@pytest.mark.parametrize("weights", [True, False], ids=["with its weights", "and None in their place"])
+def test_attention_is_held_and_what_stands_beside_it_is_cut(weights):
     def code(net, x):
         x = net.inner(x)
-        x = x + net.attention(x, x, x)[0]
+        x = x + net.attention(x, x, x, need_weights=weights)[0]
         return net.norm(x + net.down(functional.gelu(net.up(x))))
 
     parts = {"inner": nn.Linear(4, 8), "attention": nn.MultiheadAttention(8, 2, batch_first=True)}
@@ -273,6 +300,21 @@ def test_layers_that_only_training_reaches_are_cut_too():
     assert graph.free[0].readers == ("fc", "parts.aside")
     small = cut(model, graph, some_gone(graph, 0.5), IMAGES)
     assert [answer.shape[1] for answer in small.train()(torch.zeros(2, 2, 4, 4))] == [3, 3]
+
+
+def test_training_is_followed_only_where_evaluation_leaves_a_layer_out():
+    """A layer of one's own, made from one of torch's that has no weights, runs by what it has inside."""
+
+    class Scaled(nn.ReLU):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm2d(4)
+
+        def forward(self, x):
+            return functional.relu(self.norm(x))
+
+    model = nn.Sequential(nn.Conv2d(2, 4, 1), Scaled(), nn.Conv2d(4, 3, 1))
+    assert len(graph_of(model, IMAGES).walks) == 1
 
 
 def test_a_gate_is_heard_before_it_is_spread_over_the_map():
