@@ -75,13 +75,13 @@ class Raw(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     layout: str
 
 
-class Packed(Raw):
+class Packed(Raw, frozen=True):
     """Declare a weight of codes side by side: the index of its scheme comes last."""
 
     values: Natural
 
 
-class Coded(Raw):
+class Coded(Raw, frozen=True):
     """Declare a tensor in planes: a number type or the index of a scheme, then what ``Coding`` declares."""
 
     values: Natural | str
