@@ -139,6 +139,7 @@ def test_answers_and_accuracy_are_those_of_the_test_split(article, data, report)
 def test_two_reports_on_the_same_model_are_equal_but_for_the_time(article, data, report):
     again = measure(article, data, latency=False)
     assert again == report
+    assert len({again, report}) == 1
     assert repr(again) == repr(report)
     assert again._repr_html_() == report._repr_html_()
 
@@ -389,4 +390,6 @@ def test_percentages_have_one_width_and_one_form(thousandths):
 def test_tables_align_and_escape():
     text = text_table(("a", "b"), [("x", "1"), ("long", "22")], right={1})
     assert text == "a      b\nx      1\nlong  22"
+    assert text_table(("", "b"), [("x", "1")]) == "   b\nx  1"
+    assert text_table(("", ""), [("x", "1")]) == "x  1"
     assert "&lt;x&gt;" in html_table("c", ("a",), [("<x>",)])

@@ -246,6 +246,7 @@ def test_a_budget_is_met_by_the_smallest_share(name, cost):
     budget = cost(model) // 2
     small = prune_neurons(model, criteria.l2_norm, **{name: budget})
     assert 0.97 * budget < cost(small) <= budget  # a neuron more would be too many
+    assert cost(prune_neurons(model, criteria.l2_norm, **{name: cost(small)})) == cost(small)  # it fits
     assert cost(prune_neurons(model, criteria.l2_norm, **{name: cost(model)})) <= cost(model)
 
 
