@@ -251,6 +251,13 @@ def test_a_budget_is_met_by_the_smallest_share(name, cost):
     assert cost(prune_neurons(model, criteria.l2_norm, **{name: cost(model)})) <= cost(model)
 
 
+def test_a_budget_is_met_to_a_thousandth_of_the_neurons():
+    """Each of 1,024 neurons takes 2 + 2 multiplications; one less is enough, so one goes."""
+    model = nn.Sequential(nn.Conv2d(2, 1024, 1), nn.Conv2d(1024, 2, 1))
+    small = prune_neurons(model, criteria.l2_norm, max_macs=4 * 1023, example=torch.zeros(1, 2, 1, 1))
+    assert small[0].out_channels == 1023
+
+
 # --- dead neurons
 
 
