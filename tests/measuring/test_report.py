@@ -140,6 +140,7 @@ def test_answers_and_accuracy_are_those_of_the_test_split(article, data, report)
 def test_two_reports_on_the_same_model_are_equal_but_for_the_time(article, data, report):
     again = measure(article, data, latency=False)
     assert again == report
+    assert len({again, report}) == 1
     assert repr(again) == repr(report)
     assert again._repr_html_() == report._repr_html_()
 
@@ -232,8 +233,9 @@ def test_text_table_has_a_line_for_each_report_and_no_times(comparison):
 
 
 def test_latency_is_shown_where_it_is_asked(comparison):
-    shown = repr(compare(*comparison.reports, latency=True))
-    assert all(text in shown for text in ("ms at 1", "ms at 64", "thread"))
+    for reports in (comparison.reports, comparison.reports[:1]):
+        shown = repr(compare(*reports, latency=True))
+        assert all(text in shown for text in ("ms at 1", "ms at 64", "thread"))
 
 
 class Table(html.parser.HTMLParser):
@@ -385,4 +387,6 @@ def test_percentages_have_one_width_and_one_form(thousandths):
 def test_tables_align_and_escape():
     text = text_table(("a", "b"), [("x", "1"), ("long", "22")], right={1})
     assert text == "a      b\nx      1\nlong  22"
+    assert text_table(("", "b"), [("x", "1")]) == "   b\nx  1"
+    assert text_table(("", ""), [("x", "1")]) == "x  1"
     assert "&lt;x&gt;" in html_table("c", ("a",), [("<x>",)])

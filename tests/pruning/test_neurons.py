@@ -12,6 +12,7 @@ import compresslab as cl
 from compresslab import CompressionError, criteria, models, prune_neurons
 from compresslab.measuring.costs import count_macs
 from compresslab.models.architectures import ArticleConfig
+from compresslab.pruning.neurons import comparable
 from compresslab.storage.container import decode, encode
 from compresslab.surgery.dead import drop_dead
 from compresslab.surgery.graph import graph_of
@@ -246,7 +247,15 @@ def test_a_budget_is_met_by_the_smallest_share(name, cost):
     budget = cost(model) // 2
     small = prune_neurons(model, criteria.l2_norm, **{name: budget})
     assert 0.97 * budget < cost(small) <= budget  # a neuron more would be too many
+    assert cost(prune_neurons(model, criteria.l2_norm, **{name: cost(small)})) == cost(small)  # it fits
     assert cost(prune_neurons(model, criteria.l2_norm, **{name: cost(model)})) <= cost(model)
+
+
+def test_a_budget_is_met_to_a_thousandth_of_the_neurons():
+    """Each of 1,024 neurons takes 2 + 2 multiplications; one less is enough, so one goes."""
+    model = nn.Sequential(nn.Conv2d(2, 1024, 1), nn.Conv2d(1024, 2, 1))
+    small = prune_neurons(model, criteria.l2_norm, max_macs=4 * 1023, example=torch.zeros(1, 2, 1, 1))
+    assert small[0].out_channels == 1023
 
 
 # --- dead neurons
@@ -325,6 +334,33 @@ def test_what_meets_the_image_is_not_dead(name):
     model = Meeting(MEETING[name]).double().eval()
     small = drop_dead(model, torch.zeros_like(maps))
     assert difference(answers(small, maps), answers(model, maps)) < 1e-13
+
+
+UNEVEN = {
+    "pads of a layer": lambda: [nn.ZeroPad2d(1), nn.Conv2d(4, 3, 3)],
+    "a linear layer at every place": lambda: [nn.ZeroPad2d(1), nn.Flatten(2), Turned(), nn.Linear(4, 3)],
+    "pads along one axis": lambda: [nn.Conv2d(4, 3, 3, padding=(1, 0))],
+}
+
+
+class Turned(nn.Module):
+    def forward(self, x):
+        return x.transpose(1, 2)
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_what_says_another_number_at_the_edges_is_not_dead(name):
+    model = nn.Sequential(nn.Conv2d(2, 4, 1), *UNEVEN[name]()).double()
+    model[0].weight.data[:2], model[0].bias.data[:2] = 0, 1
+    maps = torch.randn((5, 2, 4, 4), generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    assert same(drop_dead(model, maps), model)
+
+
+def test_scores_are_compared_as_they_are_or_by_their_mean_square():
+    graph, scores = graph_of(models.article(conv1=2, conv2=3, fc1=4)), torch.tensor([1.0, 2.0, 4.0])
+    assert comparable(graph, "conv2", scores, False).tolist() == [1, 2, 4]
+    assert comparable(graph, "conv2", scores, True) ** 2 == pytest.approx([1 / 7, 4 / 7, 16 / 7])
+    assert comparable(graph, "conv2", 0 * scores, True).tolist() == [0, 0, 0]
 
 
 def test_the_living_weights_without_a_module_and_single_layers_stay():

@@ -132,3 +132,7 @@ def test_a_percentile_of_more_weights_than_torchs_own_quantile_takes():
     weight[0, : 2**23] = 1.0
     assert Percentile(99.0).bounds(weight, None)[1].item() == 1.0
     assert PerTensor().rows(tuple(weight.shape)) == 1
+
+
+def test_least_squares_takes_64_steps_unless_it_is_told():
+    assert LeastSquares() == LeastSquares(64)

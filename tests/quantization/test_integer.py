@@ -224,6 +224,22 @@ def test_the_largest_sum_that_is_allowed_is_exact():
         assert layer.accumulate(x).item() == -sign * 127 * 128 * columns
 
 
+def test_one_sum_of_two_that_could_overflow_is_refused():
+    """The other fits: a bias of 1 beside one of 2**31."""
+    code = Symmetric(8).quantize(torch.full((2, 3), 127.0))
+    with pytest.raises(CompressionError, match="could overflow"):
+        IntegerLinear(code, torch.tensor([1.0, 2.0**31]), Grid(1.0, 0), None)
+
+
+@pytest.mark.parametrize("size", [1, (1, 1)])
+def test_a_mean_over_the_whole_map_is_asked_in_two_ways(size):
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(size), nn.Flatten(), nn.Linear(2, 3))
+    images = torch.rand((4, 2, 5, 5), generator=torch.Generator().manual_seed(0))
+    found = quantize_activations(model, images)(images)
+    # two grids of 256 steps over numbers below 1, and weights below 1
+    assert torch.allclose(found, model(images), atol=0.02)
+
+
 @given(st.tuples(*[st.floats(1e-6, 1e6)] * 3), st.tuples(*[st.integers(-128, 127)] * 5))
 def test_an_addition_is_near_the_real_one_and_never_overflows(scales, codes):
     left, right, target = (Grid(s, z) for s, z in zip(scales, codes, strict=False))

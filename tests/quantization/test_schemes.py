@@ -279,6 +279,14 @@ def test_torch_gives_the_same_bits_over_many_tiles(scheme, shape):
     assert torch.equal(code.dequantize(), by_torch(code, weight))
 
 
+@pytest.mark.parametrize(("kind", "bits"), [(Binary, 1), (Ternary, 2)])
+def test_the_bits_of_some_schemes_are_no_choice(kind, bits):
+    assert kind().bits == bits
+    assert "bits" not in repr(kind())
+    with pytest.raises(TypeError, match="bits"):
+        kind(bits=3)
+
+
 def test_halves_round_to_the_even_code():
     weight = torch.tensor([0.5, 1.5, 2.5, -0.5, -1.5, 127.0])
     assert Symmetric(8).quantize(weight).codes.tolist() == [0, 2, 2, 0, -2, 127]

@@ -120,6 +120,14 @@ def test_words_longer_than_the_limit_are_never_needed():
     assert np.array_equal(decode(data, len(symbols), 22), symbols)
 
 
+def test_blocks_of_lanes_leave_no_trace(monkeypatch):
+    symbols = np.random.default_rng(0).integers(0, 9, 5 * _EACH, dtype=np.uint8)
+    whole = encode(symbols, 9)
+    for most in (1, 2 * _EACH):  # less than a lane, two lanes
+        monkeypatch.setattr(lanes, "_BLOCK", most)
+        assert encode(symbols, 9) == whole
+
+
 def test_what_fills_the_last_step_is_fixed(monkeypatch):
     monkeypatch.setattr(lanes, "_EACH", 16)
     full = np.random.default_rng(0).integers(0, 2, 34, dtype=np.uint8)  # two lanes of 17, as for 33 symbols

@@ -55,6 +55,18 @@ def test_printing_says_who_goes_together_and_why():
     assert "held: they are the network's output" in text
 
 
+def test_printing_names_six_and_counts_the_others():
+    for count, end in ((6, "r4, r5\n"), (7, "r4, r5 and 1 more\n")):
+        parts = {f"r{number}": nn.Linear(4, 1) for number in range(count)}
+
+        def code(net, x, parts=parts):
+            x = net.first(x)
+            return [getattr(net, name)(x) for name in parts]
+
+        model = Coded(code, first=nn.Linear(4, 4), **parts)
+        assert f"read by r0, r1, r2, r3, {end}" in repr(graph_of(model, IMAGES))
+
+
 def test_segments_say_what_stands_where():
     graph = graph_of(models.article())
     assert [repr(part) for part in graph.segments("pool1")] == ["conv1[0:32]"]
