@@ -26,7 +26,7 @@ def names() -> tuple[str, ...]:
 def load(name: str) -> nn.Module:
     """Return a network trained on ``data.digits()``, in evaluation mode.
 
-    Made by book/records/train_checkpoints.py from fixed seeds; book/records/checkpoints.json says what
+    Made by book/records/train_checkpoints.py from fixed seeds; ``records.load("checkpoints")`` says what
     each can do.
 
     Raises:
