@@ -2,10 +2,12 @@
 
     python tests/bench/mutants.py [results.jsonl] [--count 300] [--seed 0] [--workers 2]
 
-A mutant is run against the tests of its own room, then, if it survives, against those of the rooms above,
-the contract of the verbs and the yardstick. All happens in temporary copies. What is in the file of results
-is not run again. A survivor that computes the same as the original is entered, by hand and with its reason,
-in equivalent_mutants.json; it counts neither way. The exit status is 1 where fewer than 95 % are noticed.
+First all tests run once, and it is written down which lines each runs. A mutant is run against the tests
+that run its statement, in any room; then, if it survives, against all others of its room and those above,
+since a test may use what another has computed and kept. All happens in temporary copies. What is in the file
+of results is not run again. A survivor that computes the same as the original is entered, by hand and with
+its reason, in equivalent_mutants.json; it counts neither way. The exit status is 1 where fewer than 95 % are
+noticed.
 """
 
 from __future__ import annotations
@@ -26,11 +28,13 @@ import tempfile
 import time
 import zlib
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from py_compile import PycInvalidationMode
+
+import coverage
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("models", "quantization", "training", "surgery", "storage", "measuring", "pruning", "teaching")
@@ -66,6 +70,7 @@ class Mutant:
 
     file: str
     number: int
+    lines: tuple[int, int]  # of the statement
     line: str
     mutation: str
     start: int
@@ -79,6 +84,17 @@ class Mutant:
         return self.file, self.line, self.mutation
 
 
+@dataclass(frozen=True)
+class Known:
+    """What the tests do on the code as it is.
+
+    ``seconds``: what each test takes; ``runs``: of each file, by line, the tests that run it.
+    """
+
+    seconds: dict[str, float]
+    runs: dict[str, dict[str, list[str]]]
+
+
 class Finder(ast.NodeVisitor):
     """Collect what can be changed in a file."""
 
@@ -86,7 +102,17 @@ class Finder(ast.NodeVisitor):
         self.file, self.source, self.found = file, source, []
         lines = source.splitlines(keepends=True)
         self.lines, self.starts = lines, [sum(map(len, lines[:n])) for n in range(len(lines) + 1)]
+        self.statement = (1, len(lines))
         self.visit(ast.parse(source))
+
+    def visit(self, node) -> None:
+        """Remember the lines of the statement that is being looked through, without those of its body."""
+        before = self.statement
+        if isinstance(node, ast.stmt):
+            body = getattr(node, "body", None)
+            self.statement = node.lineno, max(node.lineno, body[0].lineno - 1) if body else node.end_lineno
+        super().visit(node)
+        self.statement = before
 
     def add(self, node, kind: str, text: str, start: int | None = None, stop: int | None = None) -> None:
         first = self.starts[node.lineno - 1] + node.col_offset if start is None else start
@@ -94,7 +120,17 @@ class Finder(ast.NodeVisitor):
         old = " ".join(self.source[first:last].decode().split())
         number = self.source.count(b"\n", 0, first) + 1
         line = self.lines[number - 1].decode().strip()
-        mutant = Mutant(self.file, number, line, f"{kind}: {old} -> {text}", first, last, text, self.checksum)
+        mutant = Mutant(
+            self.file,
+            number,
+            self.statement,
+            line,
+            f"{kind}: {old} -> {text}",
+            first,
+            last,
+            text,
+            self.checksum,
+        )
         twins = sum(one.line == line and one.mutation.startswith(mutant.mutation) for one in self.found)
         self.found.append(replace(mutant, mutation=mutant.mutation + f" ({twins + 1})" * bool(twins)))
 
@@ -193,17 +229,19 @@ def copy_to(folder: Path) -> Path:
 
 
 class Quickest:
-    """A pytest plugin: run the quickest tests first, those of the module itself before all others."""
+    """A pytest plugin: run the chosen tests, quickest first; note what each takes and runs."""
 
-    def __init__(self, seconds: dict[str, float], stem: str = "") -> None:
-        self.seconds, self.stem, self.failed, self.took = seconds, stem, "", {}
+    def __init__(self, seconds: dict[str, float], chosen: Callable[[str], bool] | None = None) -> None:
+        self.seconds, self.chosen, self.failed, self.took = seconds, chosen, "", {}
+        self.watch: coverage.Coverage | None = None
 
     def pytest_collection_modifyitems(self, items) -> None:
-        def rank(item):
-            near = self.stem and self.stem in item.nodeid.partition("::")[0]
-            return not near, self.seconds.get(item.nodeid, 0.0)
+        items[:] = [item for item in items if self.chosen is None or self.chosen(item.nodeid)]
+        items.sort(key=lambda item: self.seconds.get(item.nodeid, 0.0))
 
-        items.sort(key=rank)
+    def pytest_runtest_logstart(self, nodeid) -> None:
+        if self.watch is not None:
+            self.watch.switch_context(nodeid)
 
     def pytest_runtest_logreport(self, report) -> None:
         self.took[report.nodeid] = self.took.get(report.nodeid, 0.0) + report.duration
@@ -219,12 +257,19 @@ def test_paths(room: str) -> tuple[str, ...]:
     return tuple(path for path in (f"tests/{room}", f"compresslab/{room}") if (ROOT / path).exists())
 
 
-def stages(mutant: Mutant) -> Iterator[tuple[str, ...]]:
-    """Yield what is run in turn: the room of a mutant, then all above it."""
-    room = mutant.file.split("/")[1]
-    yield test_paths(room)
-    above = [path for other in ROOMS[ROOMS.index(room) + 1 :] for path in test_paths(other)]
-    yield (*above, *ABOVE_ALL)
+def above(room: str) -> tuple[str, ...]:
+    """Return where the tests of a room lie, and those of the rooms above it."""
+    return (*(path for other in ROOMS[ROOMS.index(room) :] for path in test_paths(other)), *ABOVE_ALL)
+
+
+def stages(mutant: Mutant, known: Known) -> Iterator[tuple[tuple[str, ...], Callable[[str], bool]]]:
+    """Yield what is run in turn, as files and a choice of tests: those that run the line, then others."""
+    first, last = mutant.lines
+    runs = known.runs.get(mutant.file, {})
+    near = {test for line in range(first, last + 1) for test in runs.get(str(line), ())}
+    if near:
+        yield tuple(sorted({test.partition("::")[0] for test in near})), near.__contains__
+    yield above(mutant.file.split("/")[1]), lambda test: test not in near
 
 
 def in_copy(folder: Path, paths: tuple[str, ...], plugin: Quickest, *options: str) -> int:
@@ -256,57 +301,62 @@ def forked(folder: Path, action, limit: float | None = None) -> tuple[int, float
         os._exit(status)
 
 
-def measured(folder: Path) -> dict[str, float]:
-    """Run all tests once on the code as it is, and return how long each takes."""
-    paths = tuple(
-        path for room in ROOMS if room in MUTATED or room == "teaching" for path in test_paths(room)
-    )
-    plugin, file = Quickest({}), folder / "seconds.json"
+def measured(folder: Path) -> Known:
+    """Run all tests once on the code as it is, and return how long each takes and which lines it runs."""
+    plugin, file = Quickest({}), folder / "known.json"
 
     def action() -> int:
-        status = in_copy(folder, (*paths, *ABOVE_ALL), plugin)
-        file.write_text(json.dumps(plugin.took))
+        plugin.watch = coverage.Coverage(data_file=None, source=[str(folder / "compresslab")])
+        plugin.watch.start()
+        status = in_copy(folder, above(ROOMS[0]), plugin)
+        plugin.watch.stop()
+        data, runs = plugin.watch.get_data(), {}
+        for name in data.measured_files():
+            by_line = data.contexts_by_lineno(name).items()
+            lines = {str(line): sorted(filter(None, tests)) for line, tests in by_line}
+            runs[str(Path(name).relative_to(folder))] = lines
+        file.write_text(json.dumps(asdict(Known(plugin.took, runs))))
         return status
 
     child, _ = forked(folder, action)
     if os.waitpid(child, 0)[1]:
         raise SystemExit((folder / "output.txt").read_text()[-3000:] + "\nThe tests fail without any mutant.")
-    return json.loads(file.read_text())
+    return Known(**json.loads(file.read_text()))
 
 
-def tried(folder: Path, mutant: Mutant, seconds: dict[str, float]) -> int:
+def tried(folder: Path, mutant: Mutant, known: Known) -> int:
     """Run one mutant's tests in this process; write down which test failed."""
     sys.dont_write_bytecode = True
     path = folder / mutant.file
     source = path.read_bytes()
     path.write_bytes(source[: mutant.start] + mutant.text.encode() + source[mutant.stop :])
-    for paths in stages(mutant):
+    for paths, chosen in stages(mutant, known):
         grandchild = os.fork()
         if not grandchild:
             status = 98
             try:
-                plugin = Quickest(seconds, path.stem)
-                longest = f"--timeout={30 + 6 * max(seconds.values()):.0f}"  # what loops for ever
+                plugin = Quickest(known.seconds, chosen)
+                longest = f"--timeout={30 + 6 * max(known.seconds.values()):.0f}"  # what loops for ever
                 status = in_copy(folder, paths, plugin, "-x", "-p", "no:cacheprovider", longest)
                 (folder / "verdict.txt").write_text(plugin.failed)
             finally:
                 os._exit(status)
         status = os.waitstatus_to_exitcode(os.waitpid(grandchild, 0)[1])
-        if status:
+        if status not in (0, 5):  # 5: there was nothing to run
             return abs(status)
     return 0
 
 
-def run(mutants: list[Mutant], seconds: dict[str, float], folders: list[Path], out) -> None:
+def run(mutants: list[Mutant], known: Known, folders: list[Path], out) -> None:
     """Try all mutants, one in each folder at a time; write each result down as soon as it is known."""
-    waiting, free, busy, limit = deque(mutants), deque(folders), {}, 60 + 4 * sum(seconds.values())
+    waiting, free, busy, limit = deque(mutants), deque(folders), {}, 60 + 4 * sum(known.seconds.values())
     originals = {mutant.file: (ROOT / mutant.file).read_bytes() for mutant in mutants}
     try:
         while waiting or busy:
             while waiting and free:
                 folder, mutant = free.popleft(), waiting.popleft()
                 (folder / "verdict.txt").write_text("import")
-                child, end = forked(folder, lambda f=folder, m=mutant: tried(f, m, seconds), limit)
+                child, end = forked(folder, lambda f=folder, m=mutant: tried(f, m, known), limit)
                 busy[child] = folder, mutant, end, time.monotonic()
             time.sleep(0.02)
             for child, (folder, mutant, end, begin) in list(busy.items()):
@@ -363,10 +413,10 @@ def main() -> int:
             importlib.import_module(name)
         with tempfile.TemporaryDirectory() as parent, path.open("a", encoding="utf-8") as out:
             folders = [copy_to(Path(parent) / str(number)) for number in range(asked.workers)]
-            times = path.with_suffix(".seconds.json")
-            if not times.exists():
-                times.write_text(json.dumps(measured(folders[0])))
-            run(left, json.loads(times.read_text()), folders, out)
+            kept = path.with_suffix(".known.json")
+            if not kept.exists():
+                kept.write_text(json.dumps(asdict(measured(folders[0]))))
+            run(left, Known(**json.loads(kept.read_text())), folders, out)
         records = [json.loads(line) for line in path.read_text().splitlines()]
         known = {(r["file"], r["start"], r["mutation"], r["checksum"]): r["result"] for r in records}
     results = Counter(known[m.file, m.start, m.mutation, m.checksum] for m in judged)

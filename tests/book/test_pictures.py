@@ -1,0 +1,50 @@
+"""The pictures of the home page and of the ledger say what the records say, today."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pictures
+import pytest
+
+BOOK = Path(__file__).parents[2] / "book"
+CHAPTERS = sorted(path.stem for path in (BOOK / "chapters").glob("*.md"))
+drawn = cache(pictures.everything)
+
+
+@pytest.mark.parametrize(
+    "name", ["ledger.svg", "home.svg", "digits.svg", *(f"cards/{c[:2]}.svg" for c in CHAPTERS)]
+)
+def test_a_committed_picture_is_what_would_be_drawn_now(name):
+    assert (BOOK / "_static" / name).read_text(encoding="utf-8") == drawn()[name]
+
+
+def test_every_picture_that_is_drawn_is_named_above():
+    assert len(drawn()) == 3 + len(CHAPTERS)
+
+
+def test_the_home_page_gives_the_first_and_the_last_row_of_the_ledger():
+    home = (BOOK / "preface.md").read_text(encoding="utf-8")
+    for row in (pictures.ledger()[0], pictures.ledger()[-1]):
+        assert f"{row['Bytes']} bytes" in home
+        assert f"{row['Accuracy, %']} %" in home
+
+
+def test_the_home_page_has_a_card_for_every_chapter():
+    home = (BOOK / "preface.md").read_text(encoding="utf-8")
+    assert re.findall(r":link: ../notebooks/(\S+)", home) == CHAPTERS
+    assert re.findall(r"cards/(\d\d)\.svg", home) == [chapter[:2] for chapter in CHAPTERS]
+
+
+def test_each_row_of_the_ledger_is_a_point_that_leads_to_its_chapter():
+    links = re.findall(r'href="([^"]+)"', drawn()["ledger.svg"])
+    assert links == [pictures.page_of(row["Chapter"]) for row in pictures.ledger()]
+    assert all((BOOK / "chapters" / f"{Path(link).stem}.md").exists() for link in links)
+
+
+@pytest.mark.parametrize("name", ["ledger.svg", "home.svg"])
+def test_its_words_are_at_least_11_pixels_high_on_a_phone(name):
+    """A page of 390 pixels leaves 358 for its contents; the drawing shrinks to that."""
+    width = int(re.search(r'viewBox="0 0 (\d+)', drawn()[name])[1])
+    assert 13 * min(1, 358 / width) >= 11
+    assert 'font-size="13"' in drawn()[name]
