@@ -11,14 +11,14 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from compresslab.models.tracing import evaluating
-from compresslab.training.batching import Split
+from compresslab.training.batching import Part
 
 Name = TypeVar("Name", bound=Hashable)
 
 
 def slopes(
     model: nn.Module,
-    parts: Iterable[Split],
+    parts: Iterable[Part],
     run: Callable[[Tensor], tuple[Tensor, Mapping[Name, Tensor]]],
     read: Callable[[Name, Tensor], Tensor],
 ) -> tuple[dict[Name, Tensor], int]:
@@ -36,8 +36,8 @@ def slopes(
     images = 0
     with evaluating(model), torch.enable_grad():
         for part in parts:
-            answers, probes = run(part.images)
-            loss = functional.cross_entropy(answers, part.labels, reduction="sum")
+            answers, probes = run(part.inputs)
+            loss = functional.cross_entropy(answers, part.targets, reduction="sum")
             found = torch.autograd.grad(loss, list(probes.values()), materialize_grads=True)
             for name, slope in zip(probes, found, strict=True):
                 seen = read(name, slope)
@@ -47,7 +47,7 @@ def slopes(
 
 
 def weights_times_slopes(
-    model: nn.Module, names: Iterable[str], parts: Iterable[Split], dtype: torch.dtype | None = None
+    model: nn.Module, names: Iterable[str], parts: Iterable[Part], dtype: torch.dtype | None = None
 ) -> dict[str, Tensor]:
     """Return ``w * dL/dw`` for all weights of the named parameters; L is the mean loss over all images.
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from compresslab.errors import DataError
-from compresslab.training.batching import ImageData, Split, batches, random_affine
+from compresslab.training.augmenting import random_affine
+from compresslab.training.batching import ImageData, Split, batches
 
 __all__ = [
     "ImageData", "Split", "batches", "cifar10", "data_folder", "digits", "fashion_mnist", "mnist",
@@ -46,7 +47,8 @@ def digits() -> ImageData:
     table = _digits_table()
     pixels, labels = table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1].astype(np.int64)
     validation, test, train = _stratified(labels, 50, 100)
-    return ImageData("digits", *(_split(pixels, labels, part) for part in (train, validation, test)))
+    learn, choose, report = (_split(pixels, labels, part) for part in (train, validation, test))
+    return ImageData("digits", learn, choose, report, random_affine)
 
 
 def mnist(root: str | Path | None = None, download: bool = False) -> ImageData:
@@ -153,12 +155,9 @@ def _torchvision(kind: str, name: str, root: str | Path | None, download: bool) 
     test_pixels, test_labels = _pixels(_read(kind, folder, False, download))
     validation, train = _stratified(labels, 500)
     everything = torch.arange(len(test_labels))
-    return ImageData(
-        name,
-        _split(pixels, labels, train),
-        _split(pixels, labels, validation),
-        _split(test_pixels, test_labels, everything),
-    )
+    test = _split(test_pixels, test_labels, everything)
+    learn, choose = (_split(pixels, labels, part) for part in (train, validation))
+    return ImageData(name, learn, choose, test, random_affine)
 
 
 def _read(kind: str, folder: Path, train: bool, download: bool) -> Any:
@@ -174,14 +173,11 @@ def _read(kind: str, folder: Path, train: bool, download: bool) -> Any:
             if download
             else "pass download=True to fetch it, or set COMPRESSLAB_DATA to the folder that has it"
         )
+        reason = f"{type(problem).__name__}: {(str(problem) or 'no message').splitlines()[0]}"
         raise DataError(
-            f"asked for {kind}, could not read it under {folder} ({_first_line(problem)}); {remedy}. "
+            f"asked for {kind}, could not read it under {folder} ({reason}); {remedy}. "
             "data.digits() needs neither network nor download"
         ) from problem
-
-
-def _first_line(problem: Exception) -> str:
-    return f"{type(problem).__name__}: {str(problem).splitlines()[0] if str(problem) else 'no message'}"
 
 
 def _pixels(found: Any) -> tuple[np.ndarray, np.ndarray]:
