@@ -1,7 +1,5 @@
 """Cut neurons out of a network: tensors get shorter, layers learn their new sizes, no mask remains."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

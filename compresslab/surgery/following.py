@@ -1,9 +1,8 @@
 """Follow neurons through a traced network, node by node, each by the rule for what it does."""
 
-from __future__ import annotations
-
 import dataclasses
 import operator
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -96,9 +95,7 @@ def unreached(model: nn.Module, walks: list[Walk]) -> list[str]:
     for name, layer in model.named_modules():
         if name in run or name.rpartition(".")[0] in run:
             run.add(name)  # what a layer has inside runs with it
-        elif (
-            name not in read and isinstance(layer, _KINDS) and next(layer.parameters(False), None) is not None
-        ):
+        elif name not in read and isinstance(layer, _KINDS) and any(True for _ in layer.parameters(False)):
             found.append(name)
     return found
 
@@ -187,6 +184,7 @@ def _rule(walk: Walk, node: fx.Node) -> Rule | None:
     if node.op == "call_module":
         kinds = type(walk.model.get_submodule(str(node.target))).__mro__
         return next((RULES[kind] for kind in kinds if kind in RULES), None)
-    if getattr(node.target, "__name__", "") == "stochastic_depth":  # torchvision's: whole images or nothing
+    vision = sys.modules.get("torchvision.ops")  # a network that uses it has imported it
+    if vision is not None and node.target is vision.stochastic_depth:  # drops whole images or nothing
         return rules.pointwise
     return RULES.get(node.target)

@@ -6,8 +6,6 @@ of the other. Concatenation and flatten only change at which place a neuron is r
 what a cut has to touch, in any network that torch.fx can trace.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -31,11 +29,9 @@ class Group:
     """Neurons that are chosen together: those of one layer, or of several that are tied.
 
     Args:
-        layers: who makes them.
         neurons: how many there are; each is one output of every layer, or a set of outputs.
         held: why none of them can go; None where they can.
         ties: the operations that tie the layers.
-        readers: the layers that read them.
     """
 
     layers: tuple[str, ...]
@@ -54,12 +50,9 @@ class Group:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Graph:
-    """The neurons of a network; printing it shows the groups. Made by ``graph_of``.
+    """The neurons of a network, whose class is its name; printing it shows the groups.
 
-    Args:
-        name: the network's class.
-        walks: the passes that were followed; the first is that of evaluation.
-        units: every output of every layer, and what ties them.
+    Of the passes that ``graph_of`` followed the first is that of evaluation.
     """
 
     name: str
@@ -193,8 +186,7 @@ def graph_of(model: nn.Module, example: Tensor | None = None) -> Graph:
         A Graph; it holds no copy of the network.
 
     Raises:
-        CompressionError: the network cannot be traced, has an operation without a rule, or a shared
-            module; the message names the place.
+        CompressionError: the network cannot be traced or followed; the message names the place.
 
     Source: after Fang et al., DepGraph, CVPR 2023 (arXiv:2301.12900), who group layers by the same reasons.
     Chapter: 15.

@@ -1,7 +1,5 @@
 """How neurons move with operations that only move values: they are run on place numbers and watched."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

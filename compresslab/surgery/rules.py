@@ -1,7 +1,5 @@
 """What layers and functions do that make, pass on or mix neurons: one rule for each kind of layer."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 

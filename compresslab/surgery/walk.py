@@ -1,7 +1,5 @@
 """What the rules of the graph work on: a traced network, the units found so far, the tensors to cut."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,35 +24,11 @@ class Depends:
 DEPENDS = Depends()
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What becomes of neurons in an operation: called with a walk and a node, it gives the result's state.
-
-    Args:
-        follow: finds that state.
-        passes: every value follows from what stands at its place, as in activation functions and norms.
-        norm: it has scales and shifts, which are cut with the channels.
-        across: it takes channels together, so that no result follows from one of them alone.
-        shown: the numbers that it is given show in the shapes, and may follow from the sizes of tensors.
-        answers: it is asked for numbers too, not only for tensors.
-    """
-
-    follow: Callable[[Walk, fx.Node], Any]
-    passes: bool = False
-    norm: bool = False
-    across: bool = False
-    shown: bool = False
-    answers: bool = False
-
-    def __call__(self, walk: Walk, node: fx.Node) -> Any:
-        return self.follow(walk, node)
-
-
 class Walk:
     """One pass through a traced network; ``states`` says of each value where its channels are.
 
-    A state is ``Channels``, or None where nothing of the value can be cut, or a tuple of states (a tuple of
-    values, or the sizes of a tensor), or ``DEPENDS``.
+    A state is ``Channels``, None where nothing can be cut, a tuple of states (a tuple of values, or the sizes
+    of a tensor), or ``DEPENDS``.
     """
 
     def __init__(self, model: nn.Module, units: Units) -> None:
@@ -74,8 +48,7 @@ class Walk:
 
     def channels(self, argument: Any) -> Channels | None:
         """Return where the channels of an argument are."""
-        state = self.state(argument)
-        return state if isinstance(state, Channels) else None
+        return state if isinstance(state := self.state(argument), Channels) else None
 
     def shape(self, argument: Any) -> tuple[int, ...]:
         """Return the shape of a tensor argument; () for a number."""
@@ -122,6 +95,29 @@ class Walk:
         raise refusal(node, f"its {name} is computed in the forward method", "make it a parameter")
 
 
+@dataclass(frozen=True)
+class Rule:
+    """What becomes of neurons in an operation: called with a walk and a node, it gives the result's state.
+
+    Args:
+        passes: every value follows from what stands at its place, as in activation functions and norms.
+        norm: it has scales and shifts, which are cut with the channels.
+        across: it takes channels together, so that no result follows from one of them alone.
+        shown: the numbers that it is given show in the shapes, and may follow from the sizes of tensors.
+        answers: it is asked for numbers too, not only for tensors.
+    """
+
+    follow: Callable[[Walk, fx.Node], Any]
+    passes: bool = False
+    norm: bool = False
+    across: bool = False
+    shown: bool = False
+    answers: bool = False
+
+    def __call__(self, walk: Walk, node: fx.Node) -> Any:
+        return self.follow(walk, node)
+
+
 def given(node: fx.Node, place: int, name: str, default: Any = None) -> Any:
     """Return an argument of a call, by place or by name; torch takes those of numpy too."""
     alias = {"dim": "axis", "keepdim": "keepdims"}.get(name, name)
@@ -137,7 +133,7 @@ def setting(walk: Walk, node: fx.Node, name: str, place: int, default: Any) -> A
 
 
 def title(node: fx.Node) -> str:
-    """Return what a reader of the model calls this node: a module's path, or its name and where it stands."""
+    """Return what a reader calls this node: a module's path, or the node's name and where it stands."""
     if node.op == "call_module":
         return str(node.target)
     inside = [path for path, _ in (node.meta.get("nn_module_stack") or {}).values() if path]
