@@ -1,7 +1,5 @@
 """What a network holds, multiplies and takes: bytes in memory, MACs, milliseconds."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

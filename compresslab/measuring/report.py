@@ -1,7 +1,5 @@
 """What a network costs and what it still can: every figure is measured, none computed by formula."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -123,9 +121,6 @@ def measure(
         plain: count the bytes of a plain file, as ``save`` writes it with the same word.
         latency: whether to time batches of 1 and 64 images (on whatever threads torch is set to).
         repeats: timed runs per batch size at most; a slow network gets fewer.
-
-    Returns:
-        A Report.
 
     Raises:
         CompressionError: there is no test split, or the network cannot read its images or answer each.

@@ -1,7 +1,5 @@
 """One table, twice: as text for the terminal and as HTML for the page, from the same cells."""
 
-from __future__ import annotations
-
 import html
 import re
 from collections.abc import Collection, Sequence
@@ -80,9 +78,7 @@ def _html_row(row: Row, sides: Sequence[str]) -> str:
 
 
 def _cell(tag: str, text: str, side: str, scope: str = "") -> str:
-    shown = html.escape(" ".join(text.split())).replace(
-        "( ", "("
-    )  # the padding of a percentage is for text only
+    shown = html.escape(" ".join(text.split())).replace("( ", "(")  # padding is for text only
     shown = _WHOLE.sub(r'<span style="white-space: nowrap">\1</span>', shown)
     start = " ".join(filter(None, (tag, scope)))
     return f'<{start} style="padding: 0.25em 0.5em; text-align: {side}">{shown}</{tag}>'

@@ -1,7 +1,5 @@
 """Run a traced network without numbers, to learn the shape of every value in it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
@@ -39,17 +37,6 @@ def shapes_of(model: nn.Module, graph: fx.Graph, example: Tensor) -> dict[fx.Nod
     return watcher.seen
 
 
-class _Holder(nn.Module):
-    """Let ``functional_call`` see the model's tensors while the interpreter runs it."""
-
-    def __init__(self, model: nn.Module, watcher: _Watcher) -> None:
-        super().__init__()
-        self.model, self.watcher = model, watcher
-
-    def forward(self, images: Tensor) -> Any:
-        return self.watcher.run(images)
-
-
 class _Watcher(Replay):
     """Keep every value, and the name of the node that is running."""
 
@@ -69,3 +56,14 @@ class _Watcher(Replay):
         if type(self.fetch_attr(target)) in _BATCH_NORMS and args:
             return args[0]  # the shape stays, and torch takes a millisecond to find that out
         return super().call_module(target, args, kwargs)
+
+
+class _Holder(nn.Module):
+    """Let ``functional_call`` see the model's tensors while the interpreter runs it."""
+
+    def __init__(self, model: nn.Module, watcher: _Watcher) -> None:
+        super().__init__()
+        self.model, self.watcher = model, watcher
+
+    def forward(self, images: Tensor) -> Any:
+        return self.watcher.run(images)

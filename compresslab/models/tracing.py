@@ -1,7 +1,5 @@
 """One way to look into a run: trace a network down to its layers, replay it, and watch its values."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any

@@ -152,13 +152,8 @@ def _torchvision(kind: str, name: str, root: str | Path | None, download: bool) 
     pixels, labels = _pixels(_read(kind, folder, True, download))
     test_pixels, test_labels = _pixels(_read(kind, folder, False, download))
     validation, train = _stratified(labels, 500)
-    everything = torch.arange(len(test_labels))
-    return ImageData(
-        name,
-        _split(pixels, labels, train),
-        _split(pixels, labels, validation),
-        _split(test_pixels, test_labels, everything),
-    )
+    parts = (_split(pixels, labels, part) for part in (train, validation))
+    return ImageData(name, *parts, _split(test_pixels, test_labels, torch.arange(len(test_labels))))
 
 
 def _read(kind: str, folder: Path, train: bool, download: bool) -> Any:
@@ -174,14 +169,11 @@ def _read(kind: str, folder: Path, train: bool, download: bool) -> Any:
             if download
             else "pass download=True to fetch it, or set COMPRESSLAB_DATA to the folder that has it"
         )
+        reason = f"{type(problem).__name__}: {(str(problem) or 'no message').splitlines()[0]}"
         raise DataError(
-            f"asked for {kind}, could not read it under {folder} ({_first_line(problem)}); {remedy}. "
+            f"asked for {kind}, could not read it under {folder} ({reason}); {remedy}. "
             "data.digits() needs neither network nor download"
         ) from problem
-
-
-def _first_line(problem: Exception) -> str:
-    return f"{type(problem).__name__}: {str(problem).splitlines()[0] if str(problem) else 'no message'}"
 
 
 def _pixels(found: Any) -> tuple[np.ndarray, np.ndarray]:

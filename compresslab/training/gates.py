@@ -1,7 +1,5 @@
 """Gates in front of weights that learn to close: the L0 norm made differentiable by chance."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Collection
@@ -166,9 +164,6 @@ class L0:
     Args:
         strength: what one weight costs, in units of the loss; 0 or above.
 
-    Raises:
-        CompressionError: the strength is negative or not finite, or, when called, there are no gates.
-
     Source: Louizos, Welling, Kingma, ICLR 2018 (arXiv:1712.01312).
     Chapter: 11.
 
@@ -182,7 +177,6 @@ class L0:
         check_strength(self.strength)
 
     def __call__(self, model: nn.Module) -> Float[Tensor, ""]:
-        """Return the term to add to the loss."""
         counts = [gates.size * gates.open_probability().sum() for _, gates in _gated(model)]
         return self.strength * torch.stack(counts).sum()
 

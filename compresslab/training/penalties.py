@@ -7,8 +7,6 @@ other; their strengths differ (see ``Proximal``). Give ``keep_best=False`` with 
 lowest validation loss is often an early one, before the zeros.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -47,7 +45,6 @@ class Penalty(ABC):
         check_strength(self.strength)
 
     def __call__(self, model: nn.Module) -> Float[Tensor, ""]:
-        """Return the term to add to the loss."""
         values = [self.of(weight) for weight in self.targets(model).values()]
         return self.strength * torch.stack(values).sum()
 
@@ -116,12 +113,7 @@ class Slimming(L1):
     its weights are. Train with it, then ``prune_neurons(model, criteria.norm_scale, share)``.
 
     Args:
-        strength: as in ``Penalty``.
         protect: names of norms to leave out.
-
-    Raises:
-        CompressionError: as ``Penalty``; or, when called, there is no norm with scales, or a protected name
-            that is none.
 
     Source: Liu et al., Network Slimming, ICCV 2017, equation 1 (arXiv:1708.06519).
     Chapter: 14.
@@ -171,8 +163,7 @@ class GroupLasso(Proximal):
     L1 would make it cost, so that large and small layers can share one strength.
 
     Args:
-        strength: as in ``Penalty``.
-        protect: as in ``Penalty``; the last layer's outputs are the classes.
+        protect: names of layers to leave out; the last layer's outputs are the classes.
         axis: 0 for a group for every output, 1 for every input (in a grouped convolution, for every
             place among a group's inputs).
 

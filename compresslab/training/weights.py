@@ -1,7 +1,5 @@
 """The weights that can be pruned or penalised: those of linear and convolution layers, in floats."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 from torch import Tensor, nn

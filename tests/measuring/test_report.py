@@ -155,20 +155,6 @@ def test_latency_states_batches_quartiles_and_threads(report):
     assert " ms" in repr(report.latency)
 
 
-def test_latency_notices_work(article):
-    class Slow(nn.Module):
-        def forward(self, x):
-            for _ in range(40):
-                article(x)
-            return article(x)
-
-    images = torch.zeros(1, 1, 28, 28)
-    fast, slow = (
-        time_batches(model, images, batches=(16,), repeats=5).timings[0] for model in (article, Slow())
-    )
-    assert slow.median_ms > 5 * fast.median_ms  # 41 times the work; 5 leaves room for a busy machine
-
-
 @pytest.mark.parametrize("show", [repr, lambda report: report._repr_html_()])
 def test_a_report_shows_its_figures_but_never_a_time(report, show):
     shown = show(report)

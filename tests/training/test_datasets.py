@@ -8,7 +8,6 @@ import os
 import struct
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError
 from pathlib import Path
 
 import numpy as np
@@ -236,11 +235,8 @@ def test_batches_are_a_partition(count, size, seed):
 def test_batches_shuffle_by_their_generator_alone():
     def order(seed: int) -> list[int]:
         torch.manual_seed(torch.seed() % 1000)
-        return [
-            n
-            for b in batches(counted(100), 7, torch.Generator().manual_seed(seed))
-            for n in b.labels.tolist()
-        ]
+        parts = batches(counted(100), 7, torch.Generator().manual_seed(seed))
+        return [label for part in parts for label in part.labels.tolist()]
 
     assert order(1) == order(1) != order(2)
     before = torch.get_rng_state()
@@ -249,12 +245,10 @@ def test_batches_shuffle_by_their_generator_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_split_is_frozen_and_sliced():
+def test_a_split_is_sliced():
     split = counted(5)
     assert split[1:3].labels.tolist() == [1, 2]
     assert split[split.labels % 2 == 0].images.flatten().tolist() == [0, 2, 4]
-    with pytest.raises(FrozenInstanceError):
-        split.labels = torch.zeros(5)
 
 
 # --- random affine: what geometry says of a blob of light
