@@ -11,6 +11,7 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
+from compresslab.models.inputs import Inputs
 from compresslab.surgery.graph import Graph, graph_of
 from compresslab.surgery.rules import group_norm
 from compresslab.surgery.units import marked
@@ -19,7 +20,7 @@ from compresslab.surgery.walk import Walk, setting, title
 
 @torch.no_grad()
 def cut(
-    model: nn.Module, graph: Graph, gone: Sequence[Bool[Tensor, " _"]], example: Tensor | None = None
+    model: nn.Module, graph: Graph, gone: Sequence[Bool[Tensor, " _"]], example: Inputs | None = None
 ) -> nn.Module:
     """Return a network without the neurons that are marked.
 

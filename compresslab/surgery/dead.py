@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 from torch import Tensor, fx, nn
 
-from compresslab.models.tracing import Watching, device_of, evaluating
+from compresslab.models.inputs import Inputs, fitted
+from compresslab.models.tracing import Watching, evaluating
 from compresslab.surgery.cutting import cut
 from compresslab.surgery.graph import Graph, example_of, graph_of
 from compresslab.surgery.walk import Walk
@@ -18,7 +19,7 @@ _PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @torch.no_grad()
-def drop_dead(model: nn.Module, example: Tensor | None = None) -> nn.Module:
+def drop_dead(model: nn.Module, example: Inputs | None = None) -> nn.Module:
     """Cut the neurons whose value does not depend on the image; the answers stay the same.
 
     A neuron is dead where all its incoming weights are zero, or the scale of the batch norm after them is.
@@ -102,7 +103,7 @@ def _same_rows(model: nn.Module, graph: Graph, layer: str) -> Bool[ndarray, " ou
     return same.cpu().numpy()
 
 
-def _said(model: nn.Module, graph: Graph, image: Tensor) -> dict[str, Float[Tensor, "channels places"]]:
+def _said(model: nn.Module, graph: Graph, inputs: Inputs) -> dict[str, Float[Tensor, "channels places"]]:
     """Return what each layer reads of the example, by channel."""
     walk, found = graph.walks[0], {}
     readers: dict[fx.Node, list[str]] = {}
@@ -119,7 +120,7 @@ def _said(model: nn.Module, graph: Graph, image: Tensor) -> dict[str, Float[Tens
     if not ends:
         return {}
     with evaluating(model):
-        Watching(model, ends, see).run(image[:1].to(device_of(model)))
+        Watching(model, ends, see).run(fitted(inputs, model))
     return found
 
 
