@@ -31,7 +31,9 @@ _LAYERS = {
     rules.attention: "MultiheadAttention",
     rules.resizing: "Upsample",
     rules.mixing: "Softmax LogSoftmax Softmin",
+    rules.gating: "GLU",
     moves.reshaping: "Flatten Unflatten",
+    moves.moving: "PixelShuffle PixelUnshuffle",
     moves.padding: "ZeroPad2d ReflectionPad2d ReplicationPad2d ConstantPad2d",
     **{
         rules.pooling(n): f"MaxPool{n}d AvgPool{n}d AdaptiveAvgPool{n}d AdaptiveMaxPool{n}d LPPool{n}d"
@@ -51,7 +53,9 @@ _FUNCTIONS = {  # of torch, of its functional layers, of a tensor
     rules.group_norm: "group_norm",
     rules.resizing: "interpolate upsample",
     rules.mixing: "softmax log_softmax",
-    moves.moving: "permute transpose swapaxes swapdims movedim moveaxis unsqueeze narrow select flip roll",
+    rules.gating: "glu",
+    moves.moving: "permute transpose swapaxes swapdims movedim moveaxis unsqueeze narrow select flip roll "
+    "pixel_shuffle pixel_unshuffle",
     moves.sizing: "chunk split tensor_split unbind expand",
     moves.reshaping: "view flatten unflatten reshape",
     moves.squeezing: "squeeze",

@@ -99,7 +99,9 @@ def _compared(parts: list[Tensor], wide: list[Tensor]) -> list[tuple[int, list[n
         sizes = [len(kept) if i == axis else size for i, size in enumerate(more.shape)]
         if sizes != list(part.shape) or not torch.equal(_core(core.index_select(axis, kept)), _core(part)):
             return []
-        found.append((axis, list(_core(part, axis).movedim(axis, -1).reshape(-1, len(kept)).numpy())))
+        lines = _core(part, axis).movedim(axis, -1).reshape(-1, len(kept)).numpy()
+        _, first = np.unique(lines, axis=0, return_index=True)  # the same line may stand at many places
+        found.append((axis, list(lines[np.sort(first)])))
     return found
 
 

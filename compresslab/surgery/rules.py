@@ -194,6 +194,17 @@ def _meets_fixed(walk: Walk, node: fx.Node, other: fx.Node, x: Channels, axis: i
         walk.hold(x, why=f"{title(node)} joins them to what is not cut")
 
 
+@Rule
+def gating(walk: Walk, node: fx.Node) -> Channels | None:
+    """Tie the channels of the first half to those of the second, which open and close them."""
+    x, dim = walk.channels(node.args[0]), setting(walk, node, "dim", 1, -1)
+    if x is None or dim % len(walk.shape(node)) != x.axis:
+        return x
+    left, right = x.units.reshape(2, -1)
+    walk.units.tie(left, right, f"{title(node)} multiplies two halves")
+    return Channels(x.axis, left)
+
+
 def pooling(spatial: int) -> Rule:
     """Make the rule of a layer that works within each channel, over the last ``spatial`` axes."""
 
