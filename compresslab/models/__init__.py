@@ -3,7 +3,16 @@
 from compresslab.models.architectures import Network
 from compresslab.models.builders import BUILDERS, article, build, builder_of, lenet5, lenet_300_100, residual
 from compresslab.models.checking import check_model, copy_of
-from compresslab.models.inputs import Inputs, answers_of, call, each_tensor, fitted, shapes_in
+from compresslab.models.inputs import (
+    Inputs,
+    answers_of,
+    call,
+    each_tensor,
+    fitted,
+    in_our_words,
+    rows_of,
+    shapes_in,
+)
 from compresslab.models.shapes import shapes_of
 from compresslab.models.tracing import LayerTracer, Watching, device_of, evaluating, trace
 
@@ -11,6 +20,6 @@ from compresslab.models.tracing import LayerTracer, Watching, device_of, evaluat
 __all__ = [
     "BUILDERS", "Inputs", "LayerTracer", "Network", "Watching", "answers_of", "article", "build",
     "builder_of", "call", "check_model", "copy_of", "device_of", "each_tensor", "evaluating", "fitted",
-    "lenet5", "lenet_300_100", "residual", "shapes_in", "shapes_of", "trace",
+    "in_our_words", "lenet5", "lenet_300_100", "residual", "rows_of", "shapes_in", "shapes_of", "trace",
 ]
 # fmt: on

@@ -1,6 +1,7 @@
 """What does a network take? One tensor, several in order, or several by keyword."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -24,8 +25,15 @@ def answers_of(model: nn.Module, inputs: Inputs) -> Any:
     Raises:
         CompressionError: the network's own code fails on them.
     """
-    try:
+    with in_our_words(model, inputs):
         return call(model, fitted(inputs, model))
+
+
+@contextmanager
+def in_our_words(model: nn.Module, inputs: Any) -> Iterator[None]:
+    """Turn what a network's own code, or an objective's, raises into a CompressionError."""
+    try:
+        yield
     except CompressionError:
         raise
     except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
@@ -59,6 +67,13 @@ def each_tensor(tree: Any, change: Callable[[Tensor], Any]) -> Any:
         parts = [each_tensor(one, change) for one in tree]
         return tuple(parts) if isinstance(tree, tuple) else parts
     return tree
+
+
+def rows_of(tree: Any) -> list[int]:
+    """Return the length of the first axis of every tensor in a nest: where all agree, it counts examples."""
+    found: list[int] = []
+    each_tensor(tree, lambda t: found.append(len(t) if t.dim() else 1))
+    return found
 
 
 def shapes_in(tree: Any) -> str:

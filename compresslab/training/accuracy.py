@@ -1,16 +1,20 @@
-"""Ask a network about a split, and say how sure the answer makes us."""
+"""Ask a network about data, and say how sure the answer makes us."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import NormalDist
+from typing import overload
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from compresslab.errors import CompressionError
-from compresslab.models.tracing import device_of, evaluating
-from compresslab.training.batching import ImageData, Split, batches
+from compresslab.models.checking import check_model
+from compresslab.models.inputs import fitted
+from compresslab.models.tracing import evaluating
+from compresslab.training.batching import Batches, ImageData, parts_of, small
+from compresslab.training.metrics import Classification, Metric, classes_of
 
 
 @dataclass(frozen=True)
@@ -68,33 +72,88 @@ class Accuracy:
         ).replace("%:", " %:", 1)
 
 
-def evaluate(model: nn.Module, data: ImageData | Split, batch_size: int = 500) -> Accuracy:
-    """Return how many images the model answers rightly, with Wilson's interval.
+@dataclass(frozen=True)
+class Score:
+    """Hold what a metric other than the accuracy found.
 
     Args:
-        data: a data set, of which the test split is used, or a split.
-        batch_size: images per pass; memory, not the result, depends on it.
+        metric: which; it says whether more is better.
+        value: the figure, over all examples.
+        total: examples asked.
+    """
+
+    metric: Metric
+    value: float
+    total: int
+
+    def __repr__(self) -> str:
+        better = "higher" if self.metric.higher else "lower"
+        shown = self.metric.show(self.value)
+        return f"Score({self.metric.name} {shown} on {self.total:,} examples; {better} is better)"
+
+
+@overload
+def evaluate(model: nn.Module, data: ImageData | Batches, batch_size: int = 500) -> Accuracy: ...
+@overload
+def evaluate(
+    model: nn.Module, data: ImageData | Batches, batch_size: int = 500, *, metric: Metric
+) -> Accuracy | Score: ...
+def evaluate(
+    model: nn.Module, data: ImageData | Batches, batch_size: int = 500, *, metric: Metric = Classification()
+) -> Accuracy | Score:
+    """Return how many examples the model answers rightly, with Wilson's interval, or what a metric says.
+
+    Args:
+        model: a network on any device; it comes back in the mode it had.
+        data: a data set, of which the test split is used; or a split, a DataLoader or any iterable of pairs
+            (inputs, targets).
+        batch_size: examples per pass; memory, not the result, depends on it.
+        metric: of a task that is no classification.
 
     Raises:
-        CompressionError: the split is empty.
+        CompressionError: there is nothing to evaluate on, or the network cannot read it or answer each.
+
+    >>> evaluate(nn.Linear(1, 1).half(), [(torch.ones(4, 1), torch.ones(4, dtype=torch.int64))]).total
+    4
     """
-    split = data.test if isinstance(data, ImageData) else data
-    if not len(split):
+    check_model(model)
+    seen: list[Tensor] = []
+
+    def see(answers: Tensor, targets: Tensor) -> None:
+        seen.append(torch.stack([classes_of(answers, targets), targets]).cpu())
+
+    sums, total = _judged(model, data, batch_size, metric, see if type(metric) is Classification else None)
+    if not total:
         raise CompressionError("asked to evaluate on a split without images; choose one that has some")
-    device = device_of(model)
-    with evaluating(model), torch.no_grad():
-        answers = [model(part.images.to(device)).argmax(1).cpu() for part in batches(split, batch_size)]
-    predictions = torch.cat(answers)
-    hits = predictions == split.labels.cpu()
-    return Accuracy(int(hits.sum()), len(split), predictions, hits)
+    if not seen:
+        return Score(metric, metric.value(sums), total)
+    predictions, labels = torch.cat(seen, 1)
+    hits = predictions == labels
+    return Accuracy(int(hits.sum()), total, predictions, hits)
 
 
-def read_out(model: nn.Module, split: Split, batch_size: int) -> tuple[float, float]:
-    """Return accuracy and cross entropy; a few hundred images tell epochs apart by the latter only."""
-    correct, loss = 0, 0.0
+def read_out(
+    model: nn.Module, data: Batches, batch_size: int, metric: Metric = Classification()
+) -> tuple[float, float]:
+    """Return a metric's value and its cost: the cross entropy beside the accuracy."""
+    sums, _ = _judged(model, data, batch_size, metric)
+    return metric.value(sums), metric.cost(sums)
+
+
+def _judged(
+    model: nn.Module,
+    data: ImageData | Batches,
+    batch_size: int,
+    metric: Metric,
+    see: Callable[[Tensor, Tensor], None] | None = None,
+) -> tuple[Tensor, int]:
+    """Return the sums of a metric over all examples, and their number; show the answers to ``see``."""
+    sums, total = torch.zeros(1, dtype=torch.float64), 0
     with evaluating(model), torch.no_grad():
-        for part in batches(split, batch_size):
-            answers = model(part.images)
-            correct += int((answers.argmax(1) == part.labels).sum())
-            loss += functional.cross_entropy(answers, part.labels, reduction="sum").item()
-    return correct / len(split), loss / len(split)
+        for part in small(parts_of(data.test if isinstance(data, ImageData) else data), batch_size):
+            targets = fitted(part.targets, model)
+            answers = metric.ask(model, part.inputs, targets)
+            sums, total = sums + metric.sums(answers, targets), total + len(part)
+            if see is not None:
+                see(answers, targets)
+    return sums, total

@@ -1,22 +1,21 @@
-"""Images in memory: a split, a data set, batches of it, and what a criterion looks at of them."""
+"""What is learned and looked at: a split of images, a data set, batches of any task."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
 
 from compresslab.errors import CompressionError, DataError
-from compresslab.models.tracing import device_of
+from compresslab.models.inputs import Inputs, each_tensor, fitted, rows_of
 
 Images = Float[Tensor, "images channels height width"]
 Labels = Int[Tensor, "images"]
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,6 +38,16 @@ class Split:
                 f"asked for images (images, channels, height, width) with one label each, found shapes "
                 f"{tuple(self.images.shape)} and {tuple(self.labels.shape)}"
             )
+
+    @property
+    def inputs(self) -> Images:
+        """The images, as a network of any task calls what it reads."""
+        return self.images
+
+    @property
+    def targets(self) -> Labels:
+        """The labels, as any task calls what should come out."""
+        return self.labels
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -63,12 +72,17 @@ class Split:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ImageData:
-    """Hold a data set in three splits: learn on train, choose on validation, report on test."""
+    """Hold a data set in three splits: learn on train, choose on validation, report on test.
+
+    Args:
+        augmentation: what ``train`` does to images that are learned, unless it is told otherwise.
+    """
 
     name: str
     train: Split
     validation: Split
     test: Split
+    augmentation: Augmentation | None = None
 
     def __repr__(self) -> str:
         parts = (f"  {part:10}  {getattr(self, part)!r}" for part in ("train", "validation", "test"))
@@ -90,54 +104,94 @@ def batches(split: Split, size: int, generator: torch.Generator | None = None) -
         yield from (split[part] for part in order.split(size) if len(part))
 
 
-def random_affine(
-    images: Images,
-    generator: torch.Generator,
-    degrees: float = 15.0,
-    translate: float = 0.08,
-    scale: float = 0.15,
-    shear: float = 15.0,
-) -> Images:
-    """Turn, move, resize and slant every image a little, each by its own draw.
-
-    Why: 3,500 digits are few; a slightly turned 7 is still a 7. The whole batch is one call, cheaper
-    than the network that reads it. What comes in from outside is black.
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Hold some examples of any task: what goes into a network, and what should come out.
 
     Args:
-        generator: draws uniformly, on the CPU.
-        degrees: largest rotation.
-        translate: largest shift, as a share of the side.
-        scale: largest change of size, as a share.
-        shear: largest slant in degrees.
+        inputs: one tensor, a tuple of several in order, or a mapping of several by keyword.
+        targets: what the objective and the metric compare with; None where nobody said.
+
+    >>> len(Batch((torch.zeros(8, 3), torch.zeros(8, 5)))[:2])
+    2
     """
-    limits = torch.tensor([math.radians(degrees), math.radians(shear), scale, 2 * translate, 2 * translate])
-    draws = (2 * torch.rand(len(images), 5, generator=generator) - 1) * limits
-    angle, slant, size, right, down = draws.unbind(1)
-    cos, sin, tan, size = angle.cos(), angle.sin(), slant.tan(), 1 + size
-    rows = [cos, cos * tan - sin, right, sin, sin * tan + cos, down]  # rotation times slant, and the shift
-    shrink = torch.stack([size, size, torch.ones_like(size)] * 2, 1)
-    theta = (torch.stack(rows, 1) / shrink).view(-1, 2, 3).to(images)
-    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
-    return functional.grid_sample(images, grid, align_corners=False)
+
+    inputs: Inputs
+    targets: Any = None
+
+    def __len__(self) -> int:
+        """Return how many examples these are: as many as there are targets, or rows of the first input."""
+        rows = rows_of(self.targets) or rows_of(self.inputs)
+        return rows[0] if rows else 0
+
+    def __getitem__(self, which: slice) -> Batch:
+        return Batch(*(each_tensor(part, lambda t: t[which]) for part in (self.inputs, self.targets)))
 
 
-Batches = Split | Tensor | Iterable[Split | Tensor]
-Held = list[Split | Tensor]
-Part = TypeVar("Part", Split, Tensor, Split | Tensor)
+Part = Split | Batch
+Batches = Part | Tensor | Mapping[str, Any] | Iterable[Any]
 
 
-def each(batches: Batches | None, criterion: str) -> Iterator[Split | Tensor]:
+def parts_of(batches: Batches | None) -> Iterator[Part]:
+    """Go through data of any kind, batch by batch.
+
+    Args:
+        batches: a Split, a tensor or a mapping of inputs; or a DataLoader or any other iterable of these and
+            of pairs (inputs, targets), of which several inputs are a tuple or a mapping.
+
+    Raises:
+        CompressionError: it is, or gives, something else.
+    """
+    if isinstance(batches, ImageData):
+        raise CompressionError(
+            f"A whole data set, {batches.name!r:.80}, was given; say which split of it: .train to learn from "
+            "or to look at, .validation to choose, .test to report."
+        )
+    if isinstance(batches, Split | Batch | Tensor | Mapping):
+        yield _part(batches)
+    elif hasattr(batches, "__getitem__") and isinstance(batches, torch.utils.data.Dataset):
+        raise CompressionError(
+            f"A {type(batches).__name__:.80} gives single examples; give batches: "
+            "torch.utils.data.DataLoader(it, batch_size=64)."
+        )
+    elif batches is not None:
+        if not isinstance(batches, Iterable):
+            raise CompressionError(
+                f"A {type(batches).__name__:.80} was given as data; give a Split, a DataLoader or a list of "
+                "(inputs, targets)."
+            )
+        yield from map(_part, batches)
+
+
+def _part(item: Any) -> Part:
+    if isinstance(item, Split | Batch):
+        return item
+    if isinstance(item, Tensor | Mapping):
+        return Batch(item)
+    if isinstance(item, tuple | list) and len(item) in (1, 2):
+        return Batch(*item)
+    kind = f"{len(item)} parts" if isinstance(item, tuple | list) else f"a {type(item).__name__:.80}"
+    raise CompressionError(
+        f"A batch of {kind} was given; give (inputs, targets), where several inputs are a tuple or a mapping."
+    )
+
+
+def on(part: Part, model: nn.Module) -> Batch:
+    """Bring a part to the device of a model, and its floats to the model's precision."""
+    return Batch(fitted(part.inputs, model), fitted(part.targets, model))
+
+
+def each(batches: Batches | None, criterion: str) -> Iterator[Part]:
     """Go through the batches, in which there must be images.
 
     Raises:
         CompressionError: there are none; it names the criterion that asks.
     """
-    several = [batches] if isinstance(batches, Split | Tensor) else batches or ()
     images = 0
-    for batch in several:
-        images += len(batch)
-        if len(batch):
-            yield batch
+    for part in parts_of(batches):
+        images += len(part)
+        if len(part):
+            yield part
     if not images:
         raise CompressionError(
             f"The criterion {criterion!r} needs to see images, but none were given; pass, for example, "
@@ -145,34 +199,38 @@ def each(batches: Batches | None, criterion: str) -> Iterator[Split | Tensor]:
         )
 
 
-def labelled(batches: Batches | None, model: nn.Module, criterion: str) -> Iterator[Split]:
-    """Go through the batches on the model's device; all must have labels."""
-    for batch in each(batches, criterion):
-        if not isinstance(batch, Split):
+def labelled(batches: Batches | None, model: nn.Module, criterion: str) -> Iterator[Batch]:
+    """Go through the batches where the model is; all must have labels."""
+    for part in each(batches, criterion):
+        if part.targets is None:
             raise CompressionError(
-                f"The criterion {criterion!r} needs labels, but a batch is a {type(batch).__name__}; "
-                "pass a Split, for example batches=digits.train[:500]."
+                f"The criterion {criterion!r} needs labels, but a batch has inputs alone; pass a Split, for "
+                "example batches=digits.train[:500], or pairs (inputs, targets)."
             )
-        yield batch.to(device_of(model))
+        yield on(part, model)
 
 
-def held(batches: Batches | None) -> Held:
+def held(batches: Batches | None) -> list[Part]:
     """Return the batches in a list, so that they can be gone through twice."""
-    return [batches] if isinstance(batches, Split | Tensor) else list(batches or ())
+    return list(parts_of(batches))
 
 
-def images_of(batch: Split | Tensor) -> Tensor:
-    """Return the images of a batch, with labels or without."""
-    return batch.images if isinstance(batch, Split) else batch
+def images_of(part: Part) -> Any:
+    """Return the inputs of a part, with targets or without."""
+    return part.inputs
 
 
 def small(parts: Iterable[Part], size: int) -> Iterator[Part]:
-    """Cut batches that are larger than ``size``: memory follows the largest."""
+    """Cut batches that are larger than ``size``: memory follows the largest.
+
+    One whose tensors do not all have the examples on their first axis stays whole.
+    """
     for part in parts:
-        for start in range(0, len(part), size):
-            yield part[start : start + size]
+        whole = len({*rows_of(part.inputs), *rows_of(part.targets)}) > 1
+        for start in range(0, len(part), max(1, len(part)) if whole else size):
+            yield part if whole else part[start : start + size]
 
 
-def first_images(batches: Held) -> Tensor | None:
-    """Return the first image of the first batch that has one, as a batch of one."""
-    return next((images_of(batch)[:1] for batch in batches if len(batch)), None)
+def first_images(batches: Iterable[Part]) -> Any:
+    """Return the inputs of the first example in a batch, as a batch of one; None where there is none."""
+    return next((next(iter(small([part], 1))).inputs for part in batches if len(part)), None)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from compresslab.errors import DataError
-from compresslab.training.batching import ImageData, Split, batches, random_affine
+from compresslab.training.augmenting import random_affine
+from compresslab.training.batching import ImageData, Split, batches
 
 __all__ = [
     "ImageData", "Split", "batches", "cifar10", "data_folder", "digits", "fashion_mnist", "mnist",
@@ -46,7 +47,8 @@ def digits() -> ImageData:
     table = _digits_table()
     pixels, labels = table[:, :-1].reshape(-1, 1, 28, 28), table[:, -1].astype(np.int64)
     validation, test, train = _stratified(labels, 50, 100)
-    return ImageData("digits", *(_split(pixels, labels, part) for part in (train, validation, test)))
+    learn, choose, report = (_split(pixels, labels, part) for part in (train, validation, test))
+    return ImageData("digits", learn, choose, report, random_affine)
 
 
 def mnist(root: str | Path | None = None, download: bool = False) -> ImageData:
@@ -152,8 +154,10 @@ def _torchvision(kind: str, name: str, root: str | Path | None, download: bool) 
     pixels, labels = _pixels(_read(kind, folder, True, download))
     test_pixels, test_labels = _pixels(_read(kind, folder, False, download))
     validation, train = _stratified(labels, 500)
-    parts = (_split(pixels, labels, part) for part in (train, validation))
-    return ImageData(name, *parts, _split(test_pixels, test_labels, torch.arange(len(test_labels))))
+    everything = torch.arange(len(test_labels))
+    test = _split(test_pixels, test_labels, everything)
+    learn, choose = (_split(pixels, labels, part) for part in (train, validation))
+    return ImageData(name, learn, choose, test, random_affine)
 
 
 def _read(kind: str, folder: Path, train: bool, download: bool) -> Any:

@@ -1,23 +1,34 @@
-"""Train a network on images in memory; evaluating stands in a module of its own."""
+"""Train a network on data of any kind; what it is judged by stands in a module of its own."""
 
 import math
-from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from tqdm import tqdm
 
 from compresslab.errors import CompressionError
+from compresslab.models.checking import check_model
+from compresslab.models.inputs import call, in_our_words
 from compresslab.models.tracing import device_of
 from compresslab.training.accuracy import read_out
-from compresslab.training.batching import ImageData, Split, batches, random_affine
-
-Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
-Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+from compresslab.training.augmenting import random_affine
+from compresslab.training.batching import (
+    Augmentation,
+    Batches,
+    ImageData,
+    Part,
+    Split,
+    batches,
+    held,
+    on,
+    parts_of,
+)
+from compresslab.training.metrics import Classification, Loss, Metric, Objective, class_loss
+from compresslab.training.resuming import Run
 
 WARM_UP = 0.05  # share of all steps
 
@@ -27,10 +38,11 @@ class History:
     """Hold what training saw, one entry per epoch, and the epoch whose weights the model has now.
 
     Args:
-        loss: mean objective (and penalty) over the training images, augmented, while they were learned.
-        validation: accuracy on validation.
-        validation_loss: cross entropy on validation.
+        loss: mean objective (and penalty) over the training examples, augmented, while they were learned.
+        validation: the metric on validation, the accuracy unless another was given; empty without validation.
+        validation_loss: what chooses: the cross entropy beside the accuracy, else the metric.
         kept: the epoch, counted from 1, whose weights the model has.
+        metric: what validation was judged by.
 
     >>> History((0.5, 0.1), (0.90, 0.96), (0.4, 0.2), kept=2)
     History(2 epochs; loss 0.5000 -> 0.1000; validation 90.0 % -> 96.0 %; weights of epoch 2)
@@ -40,58 +52,75 @@ class History:
     validation: tuple[float, ...]
     validation_loss: tuple[float, ...]
     kept: int
+    metric: Metric = field(default=Classification(), compare=False)
 
     def __repr__(self) -> str:
-        first, last = (f"{100 * self.validation[epoch]:.1f} %" for epoch in (0, -1))
+        judged = " -> ".join(self.metric.show(self.validation[end]) for end in (0, -1) if self.validation)
+        name = "" if isinstance(self.metric, Classification) else f" {self.metric.name}"
         return (
             f"History({len(self.loss)} epochs; loss {self.loss[0]:.4f} -> {self.loss[-1]:.4f}; "
-            f"validation {first} -> {last}; weights of epoch {self.kept})"
+            + (f"validation{name} {judged}; " if judged else "")
+            + f"weights of epoch {self.kept})"
         )
 
 
-def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def cross_entropy(model: nn.Module, inputs: Any, targets: Tensor) -> Tensor:
     """Return the mean cross entropy of the model's answers: the objective unless another is given."""
-    return functional.cross_entropy(model(images), labels)
+    return class_loss(call(model, inputs), targets)
 
 
 def train(
     model: nn.Module,
-    data: ImageData,
+    data: ImageData | Batches,
     *,
     epochs: int,
+    validation: Batches | None = None,
     batch_size: int = 64,
     lr: float = 2e-3,
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
-    augment: bool | Augmentation = True,
+    augment: bool | Augmentation | None = None,
     objective: Objective = cross_entropy,
+    metric: Metric | None = None,
     penalty: Callable[[nn.Module], Tensor] | None = None,
     after_step: Callable[[nn.Module, float], Any] | None = None,
+    after_epoch: Callable[[History], Any] | None = None,
+    clip: float | None = None,
     keep_best: bool = True,
+    patience: int | None = None,
+    resume: str | Path | None = None,
     seed: int | torch.Generator = 0,
     progress: bool = True,
 ) -> History:
-    """Train the model in place on ``data.train`` and leave it in evaluation mode.
+    """Train the model in place, on the device where it is, and leave it in evaluation mode.
 
     Why in place: training continues what is there, and so it is one of two verbs that change their
     argument. The same seed at the same thread count gives the same weights to the bit.
 
     Args:
-        epochs: passes over the training images.
-        batch_size: images per step.
+        data: a data set, of which ``train`` is learned; or a split, a DataLoader or any iterable of pairs
+            (inputs, targets), learned as it comes.
+        epochs: passes over the training examples.
+        validation: data to choose by; unless given, a data set's ``validation``.
+        batch_size: images per step, of a split.
         lr: the highest learning rate; it rises linearly over the first 5 % of the steps, then falls
             along a cosine to zero.
         optimizer: makes an optimizer from parameters and ``lr=``; functools.partial adds settings.
-        augment: True for ``random_affine``, False for none, or a function of (images, generator).
-        objective: the loss of one batch, from (model, images, labels).
+        augment: True for ``random_affine``, False for none, or a function of (inputs, generator); None for
+            what a data set says itself, which the book's do.
+        objective: the loss of one batch, from (model, inputs, targets).
+        metric: what validation is judged by. None for the accuracy where there are classes to tell (splits
+            of images, or the default objective), else for the objective itself.
         penalty: a further term from the model alone, such as a norm of its weights.
         after_step: called with (model, current lr) after every step, without gradients: projections,
             proximal steps, zeros that shall stay zeros.
-        keep_best: restore the weights of the epoch with the lowest cross entropy on validation.
+        after_epoch: called with the History so far; training ends where it returns True.
+        clip: the largest norm of all gradients together; longer ones are shortened to it.
+        keep_best: restore the weights of the epoch that validation likes best.
+        patience: end after so many epochs without a better one.
+        resume: a file that holds the state after every epoch; where it is there, training goes on from it, to
+            the same bits (but for what layers draw themselves, such as dropout).
         seed: of the shuffling and the augmentation, or a generator that continues.
         progress: show a bar, on a terminal only.
-
-    Returns:
-        The loss and the validation accuracy of every epoch.
 
     Raises:
         CompressionError: nothing to learn from, or a loss that is not finite (the step that would have
@@ -99,41 +128,57 @@ def train(
 
     Source: Loshchilov, Hutter, ICLR 2017, arXiv:1608.03983, equation 5 with one period (the cosine).
     """
-    _check_training(data, epochs, batch_size, lr)
+    check_model(model)
+    learn, choose, own = _parts(data, validation)
+    steps = _steps(learn, choose, epochs, batch_size, lr)
+    change = {None: own, True: random_affine, False: None}.get(augment, augment)  # type: ignore[call-overload]
+    metric = metric or _usual(learn, objective)
     generator = torch.Generator().manual_seed(seed) if isinstance(seed, int) else seed
-    learn, choose = data.train.to(device_of(model)), data.validation.to(device_of(model))
+    learn, choose = (d.to(device_of(model)) if isinstance(d, Split) else d for d in (learn, choose))
     engine = optimizer(_trainable(model), lr=lr)
-    steps = epochs * math.ceil(len(learn) / batch_size)
     schedule = torch.optim.lr_scheduler.LambdaLR(engine, lambda step: rate(step, steps))
-    record, best = [], {}
+    run = Run(model, engine, schedule, generator, (epochs, batch_size, lr, steps))
 
-    def step(batch: Split) -> float:
-        images = _augmented(batch.images, augment, generator)
-        loss = objective(model, images, batch.labels)
+    def step(part: Part) -> tuple[float, int]:
+        batch = on(part, model)
+        inputs = batch.inputs if change is None else change(batch.inputs, generator)
+        with in_our_words(model, inputs):
+            loss = objective(model, inputs, batch.targets)
         if penalty is not None:
             loss = loss + penalty(model)
-        _check_loss(loss.item(), lr, len(record) + 1)
+        _check_loss(loss.item(), lr, len(run.record) + 1)
         engine.zero_grad()
         loss.backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(_trainable(model), clip)
         engine.step()
         if after_step is not None:
             with torch.no_grad():
                 after_step(model, engine.param_groups[0]["lr"])
         schedule.step()
-        return loss.item() * len(batch)
+        return loss.item() * len(part), len(part)
 
-    bar = tqdm(range(epochs), unit="epoch", disable=None if progress else True)
+    def history(kept: int) -> History:
+        loss, value, cost, *_ = (*zip(*run.record, strict=True), (), ())
+        return History(loss, value, cost, kept, metric)
+
+    if resume is not None:
+        run.read(resume)
+    bar = tqdm(range(len(run.record), epochs), unit="epoch", disable=None if progress else True)
     for _ in bar:
         model.train()
-        loss = sum(map(step, batches(learn, batch_size, generator))) / len(learn)
-        record.append((loss, *read_out(model, choose, batch_size)))
-        bar.set_postfix(loss=f"{loss:.4f}", validation=f"{record[-1][1]:.3f}")
-        if keep_best and record[-1][2] <= min(lowest for *_, lowest in record):
-            best = {"epoch": len(record), "weights": deepcopy(model.state_dict())}
-    if best:
-        model.load_state_dict(best["weights"])
+        losses, counts = zip(*map(step, _passing(learn, batch_size, generator)), strict=True)
+        judged = () if choose is None else read_out(model, choose, batch_size, metric)
+        run.note(sum(losses) / sum(counts), *judged, keep=keep_best)
+        bar.set_postfix(loss=f"{run.record[-1][0]:.4f}", validation="-" if not judged else f"{judged[0]:.3f}")
+        if resume is not None:
+            run.write(resume)
+        enough = patience is not None and len(run.record) - run.best >= patience
+        if (after_epoch is not None and after_epoch(history(run.best)) is True) or enough:
+            break
+    kept = run.restore()
     model.eval()
-    return History(*zip(*record, strict=True), kept=best.get("epoch", epochs))
+    return history(kept)
 
 
 def rate(step: int, steps: int) -> float:
@@ -148,22 +193,42 @@ def rate(step: int, steps: int) -> float:
     return (1 + math.cos(math.pi * (step - rise) / (steps - rise))) / 2
 
 
-def _augmented(images: Tensor, augment: bool | Augmentation, generator: torch.Generator) -> Tensor:
-    if augment is False:
-        return images
-    return (random_affine if augment is True else augment)(images, generator)
+def _parts(data: Any, validation: Any) -> tuple[Any, Any, Augmentation | None]:
+    """Return what to learn, what to choose by, and what the data says of augmentation."""
+    own = None
+    if isinstance(data, ImageData):
+        validation = data.validation if validation is None else validation
+        data, own = data.train, data.augmentation
+    # what can be gone through once only is kept
+    data, validation = (held(one) if isinstance(one, Iterator) else one for one in (data, validation))
+    return data, validation, own
 
 
-def _check_training(data: ImageData, epochs: int, batch_size: int, lr: float) -> None:
-    if not len(data.train) or not len(data.validation):
-        raise CompressionError(
-            f"asked to train on {len(data.train)} images and choose on {len(data.validation)}; "
-            "both splits need some"
-        )
+def _usual(data: Any, objective: Objective) -> Metric:
+    classes = isinstance(data, Split) or objective is cross_entropy
+    return Classification() if classes else Loss(objective=objective)
+
+
+def _passing(data: Any, size: int, generator: torch.Generator) -> Iterator[Part]:
+    """Go through the data once: a split shuffled in batches, all else as it comes."""
+    return batches(data, size, generator) if isinstance(data, Split) else filter(len, parts_of(data))
+
+
+def _steps(learn: Any, choose: Any, epochs: int, batch_size: int, lr: float) -> int:
+    """Return how many steps there will be."""
     if epochs < 1 or batch_size < 1 or not 0 < lr < math.inf:
         raise CompressionError(
             f"asked for {epochs} epochs in batches of {batch_size} at lr={lr}; all must be above zero"
         )
+    if isinstance(learn, Split):
+        count = math.ceil(len(learn) / batch_size)
+    elif isinstance(learn, torch.utils.data.DataLoader | list | tuple):
+        count = len(learn)
+    else:
+        count = sum(1 for _ in parts_of(learn))
+    if not count or (choose is not None and not any(len(part) for part in parts_of(choose))):
+        raise CompressionError("asked to train on data without examples; training and validation need some")
+    return epochs * count
 
 
 def _check_loss(loss: float, lr: float, epoch: int) -> None:

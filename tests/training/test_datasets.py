@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from compresslab import data
 from compresslab.errors import DataError
-from compresslab.training.batching import ImageData, Split, batches, random_affine
+from compresslab.training.augmenting import random_affine
+from compresslab.training.batching import ImageData, Split, batches
 
 PARTS = ("train", "validation", "test")
 

@@ -95,7 +95,7 @@ def test_evaluate_leaves_every_mode_and_every_statistic_as_found(few):
     assert same(model, before)
     with evaluating(model):
         assert not any(m.training for m in model.modules())
-    with pytest.raises(RuntimeError):  # images of the wrong size
+    with pytest.raises(CompressionError, match=r"expected input.* to have 1 channels"):
         evaluate(model.train(), Split(torch.zeros(2, 3, 5, 5), torch.zeros(2).long()))
     model.norm1.eval()
     assert [m.training for m in model.modules()] == modes

@@ -32,8 +32,8 @@ REFUSED = [
         (learn(**bad), "all must be above zero")
         for bad in ({"epochs": 0}, {"lr": 0.0}, {"lr": math.nan}, {"batch_size": 0})
     ],
-    (learn(ImageData("none", NOTHING, FEW, FEW)), "both splits need some"),
-    (learn(ImageData("none", FEW, NOTHING, FEW)), "both splits need some"),
+    (learn(ImageData("none", NOTHING, FEW, FEW)), "training and validation need some"),
+    (learn(ImageData("none", FEW, NOTHING, FEW)), "training and validation need some"),
     (learn(model=network().requires_grad_(False)), "without a trainable weight"),
     *[
         (lambda kind=kind, strength=strength: kind(strength), "strength")
