@@ -10,6 +10,7 @@ import copy
 import torch
 from torch import nn
 
+from compresslab.models.inputs import call
 from compresslab.surgery.cutting import cut
 from compresslab.surgery.graph import graph_of
 
@@ -103,9 +104,11 @@ def calibrated(model, images):
     return model.eval()
 
 
-def answers(model, images):
+def answers(model, inputs):
+    """What a network says, of a dictionary its first entry."""
     with torch.no_grad():
-        return model(images)
+        found = call(model, inputs)
+    return next(iter(found.values())) if isinstance(found, dict) else found
 
 
 def difference(left, right):

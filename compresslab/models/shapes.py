@@ -1,5 +1,6 @@
 """Run a traced network without numbers, to learn the shape of every value in it."""
 
+from itertools import chain
 from typing import Any
 
 import torch
@@ -7,32 +8,44 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from compresslab.errors import CompressionError
+from compresslab.models.inputs import each_tensor, shapes_in
 from compresslab.models.tracing import Replay
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def shapes_of(model: nn.Module, graph: fx.Graph, example: Tensor) -> dict[fx.Node, Any]:
+def shapes_of(model: nn.Module, graph: fx.Graph, example: Any) -> dict[fx.Node, Any]:
     """Return the value of every node, tensors on torch's meta device: shapes without numbers.
 
     The model's tensors are swapped for their shapes while this runs, so that no statistic can change. A
-    batch of two is used whatever the example has, since a norm in training mode refuses one.
+    batch of two is used whatever the example has, since a norm in training mode refuses one: every tensor
+    whose first axis is as long as that of the first counts as a batch.
 
     Raises:
         CompressionError: the network cannot read an example of this shape.
     """
-    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
-    metas = {f"model.{name}": tensor.detach().to("meta") for name, tensor in tensors.items()}
-    images = torch.empty((2, *example.shape[1:]), dtype=example.dtype, device="meta")
+    metas = {
+        f"model.{path}.{name}".replace("..", "."): tensor.detach().to("meta")
+        for path, module in model.named_modules()  # each module once, under its first name
+        for name, tensor in chain(module._parameters.items(), module._buffers.items())
+        if tensor is not None
+    }
+    lengths: list[int] = []
+
+    def two(tensor: Tensor) -> Tensor:
+        lengths.extend(tensor.shape[:1])
+        shape = (2, *tensor.shape[1:]) if tensor.dim() and len(tensor) == lengths[0] else tensor.shape
+        return torch.empty(shape, dtype=tensor.dtype, device="meta")
+
     watcher = _Watcher(model, graph)
     try:
         with torch.no_grad():
-            functional_call(_Holder(model, watcher), metas, (images,))
+            functional_call(_Holder(model, watcher), metas, (each_tensor(example, two),), tie_weights=False)
     except Exception as error:  # whatever the network's own code raises
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CompressionError(
-            f"{type(model).__name__} fails at {watcher.at!r} on images of shape {tuple(example.shape[1:])}: "
-            f"{reason}. Give an example that it can read."
+            f"{type(model).__name__:.80} fails at {watcher.at!r} on inputs of shape {shapes_in(example)}: "
+            f"{reason:.200}. Give an example that it can read."
         ) from error
     return watcher.seen
 
@@ -65,5 +78,5 @@ class _Holder(nn.Module):
         super().__init__()
         self.model, self.watcher = model, watcher
 
-    def forward(self, images: Tensor) -> Any:
-        return self.watcher.run(images)
+    def forward(self, inputs: Any) -> Any:
+        return self.watcher.run(inputs)

@@ -1,34 +1,76 @@
 """One way to look into a run: trace a network down to its layers, replay it, and watch its values."""
 
-from collections.abc import Callable, Collection, Iterator
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.backends import mha
+from torch.nn.modules import transformer
 
 from compresslab.errors import CompressionError
 
+_OPENED = (  # layers of torch that are made of layers
+    *(nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.TransformerDecoder, nn.TransformerDecoderLayer),
+)
+
 
 class LayerTracer(fx.Tracer):
-    """Trace a network down to its layers, the quantized ones included."""
+    """Trace a network down to its layers, the quantized ones included.
+
+    Args:
+        inputs: what the network is given; the arguments that it is not given keep their defaults. Without
+            any, each argument of the forward method counts as given.
+        opened: layers of torch to look into.
+    """
+
+    def __init__(self, inputs: Any = None, opened: tuple[type[nn.Module], ...] = ()) -> None:
+        super().__init__()
+        self.inputs, self.opened = inputs, opened
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if type(m) in self.opened:
+            return False
         return hasattr(type(m), "quantized") or super().is_leaf_module(m, module_qualified_name)
 
+    def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
+        if self.inputs is None:
+            return super().create_args_for_root(root_fn, is_module, concrete_args)
+        args, kwargs = _arguments(self.inputs)
+        names = [*inspect.signature(self.root.forward).parameters]
+        args = [self._given(names[min(at, len(names) - 1)], value) for at, value in enumerate(args)]
+        kwargs = {name: self._given(name, value) for name, value in kwargs.items()}
 
-def trace(model: nn.Module) -> fx.Graph:
+        def forward() -> Any:
+            return root_fn(self.root, *args, **kwargs)
+
+        return forward, []
+
+    def _given(self, name: str, value: Any) -> Any:
+        return self.create_proxy("placeholder", name, (), {}) if _of_tensors(value) else value
+
+
+def trace(model: nn.Module, inputs: Any = None) -> fx.Graph:
     """Write down the operations of a network in the order in which they run.
 
     Tensors that the forward method makes by itself are kept with the graph; torch.fx would leave them on
     the network.
+
+    Args:
+        inputs: what it is given, of which only the form matters: a tensor, a tuple or a mapping by keyword.
 
     Raises:
         CompressionError: the network's forward method depends on the values of its input.
     """
     before = set(vars(model))
     try:
-        graph = LayerTracer().trace(model)
+        try:
+            with _readable():
+                graph = LayerTracer(inputs, _OPENED).trace(model)
+        except Exception:  # with a mask, say, torch's own layers look at values
+            graph = LayerTracer(inputs).trace(model)
         for node in graph.nodes:
             if node.op == "get_attr" and node.target in vars(model) and node.target not in before:
                 node.meta["constant"] = getattr(model, node.target)
@@ -48,6 +90,10 @@ class Replay(fx.Interpreter):
 
     def __init__(self, model: nn.Module, graph: fx.Graph, keep: bool = False) -> None:
         super().__init__(model, garbage_collect_values=not keep, graph=graph)
+
+    def run(self, inputs: Any) -> Any:
+        args, kwargs = _arguments(inputs)
+        return super().run(*filter(_of_tensors, (*args, *kwargs.values())))
 
     def run_node(self, n: fx.Node) -> Any:
         return n.meta["constant"] if "constant" in n.meta else super().run_node(n)
@@ -83,3 +129,28 @@ def device_of(model: nn.Module) -> torch.device:
     for tensor in (*model.parameters(), *model.buffers()):
         return tensor.device
     return torch.device("cpu")
+
+
+def _arguments(inputs: Any) -> tuple[list[Any], dict[str, Any]]:
+    """Return the arguments that inputs stand for, in order and by keyword."""
+    if isinstance(inputs, Mapping):
+        return [], dict(inputs)
+    return [*inputs] if isinstance(inputs, tuple | list) else [inputs], {}
+
+
+def _of_tensors(value: Any) -> bool:
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, tuple | list) else ()
+    return isinstance(value, Tensor) or any(map(_of_tensors, parts))
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Let torch's transformer layers run by the code that can be traced, and not by one fused operation."""
+    fast, length = mha.get_fastpath_enabled(), transformer._get_seq_len
+    mha.set_fastpath_enabled(False)
+    transformer._get_seq_len = lambda *_: None  # asks the input; it serves to recognise a mask alone
+    try:
+        yield
+    finally:
+        mha.set_fastpath_enabled(fast)
+        transformer._get_seq_len = length

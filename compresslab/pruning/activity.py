@@ -1,23 +1,23 @@
-"""Watch what neurons say, and how the loss minds it, in one pass over images; no hooks on the model."""
+"""Watch what neurons say, and how the loss minds it or a weight, in one pass over images, without hooks."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
+from torch.func import functional_call
+from torch.nn import functional
 
 from compresslab.models.tracing import Watching, device_of, evaluating
-from compresslab.pruning.slopes import slopes
 from compresslab.surgery.graph import Graph, graph_of
-from compresslab.training.batching import Batches, each, first_images, held, images_of, labelled, small
+from compresslab.training.batching import Batches, Split, each, first_images, held, images_of, labelled, small
 
 AT_ONCE = 64  # images in one pass: what they say stays in the cache; scores do not depend on it
 
 Look = Callable[[str, Tensor, tuple[int, ...]], Tensor]
 Probe = Callable[[Tensor, tuple[int, ...]], tuple[Tensor, Tensor]]
 Ends = Mapping[fx.Node, tuple[list[str], int]]
+Name = TypeVar("Name", bound=Hashable)
 
 
 def watched(model: nn.Module, batches: Batches | None, criterion: str, look: Look) -> dict[str, Tensor]:
@@ -60,16 +60,13 @@ def slopes_at(model: nn.Module, batches: Batches | None, criterion: str, probe: 
 
 def ends_of(model: nn.Module, parts: Any, criterion: str) -> Ends:
     """Return where neurons that can go have the value that others read, with the layers and the axis."""
-    first = first_images(parts)
-    if first is None:
-        next(each(parts, criterion))  # says that there are no images
-    graph: Graph = graph_of(model, first)
+    next(each(parts, criterion))  # says so if there are no images
+    graph: Graph = graph_of(model, first_images(parts))
     found: dict[fx.Node, tuple[list[str], int]] = {}
     for layer in dict.fromkeys(layer for group in graph.free for layer in group.layers):
         if layer in graph.walks[0].opened:
             node = graph.end_of(layer)
-            channels = graph.walks[0].channels(node)
-            if channels is not None:
+            if channels := graph.walks[0].channels(node):
                 found.setdefault(node, ([], channels.axis))[0].append(layer)
     return found
 
@@ -85,3 +82,51 @@ def _places(values: Tensor, axis: int) -> tuple[int, ...]:
 
 def mean_over(values: Tensor, dims: tuple[int, ...]) -> Tensor:
     return values.mean(dims) if dims else values
+
+
+def slopes(
+    model: nn.Module,
+    parts: Iterable[Split],
+    run: Callable[[Tensor], tuple[Tensor, Mapping[Name, Tensor]]],
+    read: Callable[[Name, Tensor], Tensor],
+) -> tuple[dict[Name, Tensor], int]:
+    """Sum what is read of the slopes of the loss, the cross entropy of each image, in evaluation mode.
+
+    Args:
+        parts: images with labels, on the model's device.
+        run: returns the answers to images, and the probes that they depend on, by name.
+        read: what is summed of a probe's slope; a slope is summed over the images of its part already.
+
+    Returns:
+        The sums by name, and the number of images.
+    """
+    sums: dict[Name, Tensor] = {}
+    images = 0
+    with evaluating(model), torch.enable_grad():
+        for part in parts:
+            answers, probes = run(part.images)
+            loss = functional.cross_entropy(answers, part.labels, reduction="sum")
+            found = torch.autograd.grad(loss, list(probes.values()), materialize_grads=True)
+            for name, slope in zip(probes, found, strict=True):
+                seen = read(name, slope)
+                sums[name] = sums[name] + seen if name in sums else seen
+            images += len(part)
+    return sums, images
+
+
+def weights_times_slopes(
+    model: nn.Module, names: Iterable[str], parts: Iterable[Split], dtype: torch.dtype | None = None
+) -> dict[str, Tensor]:
+    """Return ``w * dL/dw`` for all weights of the named parameters; L is the mean loss over all images.
+
+    Args:
+        dtype: of the sums; None for that of each parameter.
+    """
+    probes = {name: model.get_parameter(name).detach().requires_grad_() for name in names}
+    sums, images = slopes(
+        model,
+        parts,
+        run=lambda images: (functional_call(model, probes, (images,)), probes),
+        read=lambda _, slope: slope.to(dtype or slope.dtype),
+    )
+    return {name: probe.detach() * sums[name] / images for name, probe in probes.items()}

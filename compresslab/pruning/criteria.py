@@ -5,20 +5,18 @@ model and leaves it as it was. Any function of this kind will do. Those written 
 weights' shapes; those of ``neuron_criteria``, listed here too, score neurons, one number for each.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
 from compresslab.models.tracing import device_of, evaluating
+from compresslab.pruning.activity import weights_times_slopes
 from compresslab.pruning.neuron_criteria import (
     activation_variance,
     apoz,
@@ -31,7 +29,7 @@ from compresslab.pruning.neuron_criteria import (
     taylor,
     taylor_weights,
 )
-from compresslab.pruning.slopes import weights_times_slopes
+from compresslab.pruning.selection import Scores
 from compresslab.training.batching import Batches, each, images_of, labelled
 from compresslab.training.weights import weights_of
 
@@ -41,7 +39,6 @@ __all__ = [
     "taylor", "taylor_weights",
 ]  # fmt: skip
 
-Scores = Mapping[str, Float[Tensor, "..."]]
 Criterion = Callable[[nn.Module, Any], Scores]
 
 

@@ -6,9 +6,7 @@ by walking the traced network, so that the model carries no hooks. Every score i
 they are cut into batches does not matter. What watches needs images, what asks the loss needs labels too.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,12 +15,10 @@ from torch import Tensor, fx, nn
 
 from compresslab.errors import CompressionError
 from compresslab.models.tracing import trace
-from compresslab.pruning.activity import AT_ONCE, mean_over, slopes_at, watched
-from compresslab.pruning.slopes import weights_times_slopes
+from compresslab.pruning.activity import AT_ONCE, mean_over, slopes_at, watched, weights_times_slopes
+from compresslab.pruning.selection import Scores
 from compresslab.quantization.layers import QuantizedLayer
 from compresslab.training.batching import Batches, labelled, small
-
-Scores = Mapping[str, Float[Tensor, " neurons"]]
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)

@@ -1,7 +1,5 @@
 """Make a network smaller by whole neurons: those that a criterion scores least are cut out."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
@@ -14,9 +12,8 @@ from torch import Tensor, nn
 from compresslab.errors import CompressionError, whole
 from compresslab.measuring.costs import count_macs
 from compresslab.models.tracing import device_of, evaluating
-from compresslab.pruning.criteria import Criterion, Scores
-from compresslab.pruning.scope import Share, checked, scopes
-from compresslab.pruning.selection import count_of, refuse_nan, smallest
+from compresslab.pruning.criteria import Criterion
+from compresslab.pruning.selection import Scores, Share, checked, count_of, refuse_nan, scopes, smallest
 from compresslab.storage.container import encode
 from compresslab.surgery.cutting import cut
 from compresslab.surgery.graph import Graph, Group, example_of, graph_of
@@ -56,18 +53,16 @@ def prune_neurons(
         criterion: scores every neuron, for example ``criteria.taylor``.
         share: what goes, a float from 0.0 to 1.0 of every group of tied layers; or a mapping from layer
             names to shares, in which ``"*"`` stands for every layer not named (without it they stay whole).
-        batches: images for a criterion that needs some, from the training split.
+        batches: what a criterion looks at, from the training split.
         per_layer: False compares the neurons of all layers, and takes the share of all together.
         normalise: False takes the scores as they are, in one unit for all layers; network slimming compares
             the scales of all norms like this.
-        minimum: how many neurons every layer keeps, even if the share asks for fewer. Without it a share
-            that would empty a layer is refused.
+        minimum: how many neurons every layer keeps. Without it a share that would empty one is refused.
         protect: names of layers that keep all neurons.
         max_macs: instead of a share, the multiplications with addition that one image may take; the
             smallest share that fits is found, to a thousandth.
         max_bytes: the same for the bytes of the saved file.
-        example: images of a shape that the network reads, if no batches show it. The book's networks need
-            none.
+        example: what the network reads, if no batches show it; the book's networks need none.
 
     Returns:
         A new, smaller model in the same mode, with exactly ``round(share * n)`` of the n neurons of every

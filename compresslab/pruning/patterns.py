@@ -1,7 +1,5 @@
 """Regular patterns of zeros: a fixed number in every group of a row, or whole rectangles."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Find out which layers bear pruning: one layer at a time, several shares, accuracy on validation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 

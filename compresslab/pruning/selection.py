@@ -1,9 +1,7 @@
-"""Choose the smallest scores: an exact number of them, over one tensor or many, quickly."""
-
-from __future__ import annotations
+"""Choose the smallest scores: an exact number of them, over one tensor or many, quickly; and say of which."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,10 @@ from jaxtyping import Bool, Float, Num
 from numpy import ndarray
 from torch import Tensor
 
-from compresslab.errors import CompressionError, whole
+from compresslab.errors import CompressionError, one_of, whole
+
+Scores = Mapping[str, Float[Tensor, "..."]]
+Share = float | Mapping[str, float]
 
 _CHUNK = 1 << 17  # scores looked at in one go: 512 kB of float32, which stays in the cache
 _SAMPLE = 1 << 16
@@ -157,3 +158,47 @@ def _refuse_nan(flat: Sequence[Float[ndarray, " _"]]) -> None:
             "A score is NaN, so there is no smallest; look for weights, activations or gradients "
             "that are not finite."
         )
+
+
+def scopes(layers: Sequence[Sequence[str]], share: Any, per_layer: bool) -> list[tuple[list[int], Any]]:
+    """Say which places are compared with each other, and what share of them goes.
+
+    Args:
+        layers: the layers at each place, more than one where they have their neurons in common.
+        share: one for all, or a mapping from layers to shares, ``"*"`` for all others (without it they stay).
+
+    Raises:
+        CompressionError: a layer is unknown, or layers at one place were given different shares.
+
+    >>> scopes([["conv1"], ["conv2", "shortcut"], ["fc1"]], {"shortcut": 0.5, "fc1": 0.9}, per_layer=False)
+    [([1], 0.5), ([2], 0.9)]
+    """
+    places = list(range(len(layers)))
+    if not isinstance(share, Mapping):
+        return [([place], share) for place in places] if per_layer else [(places, share)]
+    known = [name for names in layers for name in names]
+    for name in share:
+        one_of(name, [*known, "*"], "layer to prune")
+    found = []
+    for place, names in enumerate(layers):
+        asked = [share[name] for name in names if name in share] or [share.get("*")]
+        if any(other != asked[0] for other in asked[1:]):
+            raise CompressionError(f"{' + '.join(names)} have their neurons in common; give them one share.")
+        if asked[0] is not None:
+            found.append(([place], asked[0]))
+    return found
+
+
+def checked(scores: object) -> Scores:
+    """Take a mapping from layers to tensors, as every criterion of the package returns.
+
+    Raises:
+        CompressionError: the criterion returned something else.
+    """
+    if not isinstance(scores, Mapping):
+        raise CompressionError(f"The criterion returned {scores!r}; return a mapping from layers to scores.")
+    for name, score in scores.items():
+        if not isinstance(score, Tensor):
+            found = type(score).__name__
+            raise CompressionError(f"The criterion gave a {found} for layer {name!r}; give a tensor.")
+    return scores

@@ -1,7 +1,5 @@
 """Set weights to zero: at once, in rounds, from an earlier start; and keep the zeros while training."""
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -13,10 +11,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
-from compresslab.pruning.criteria import Criterion, Scores
+from compresslab.pruning.criteria import Criterion
 from compresslab.pruning.patterns import Blocks, NofM
-from compresslab.pruning.scope import Share, checked, scopes
-from compresslab.pruning.selection import count_of, smallest
+from compresslab.pruning.selection import Scores, Share, checked, count_of, scopes, smallest
 from compresslab.training.batching import Batches
 from compresslab.training.weights import weights_of
 
@@ -120,14 +117,13 @@ def _marks(
     """Mark the weights that go; those that are gone already come first."""
     if isinstance(pattern, NofM):
         return [pattern.smallest(_zeros_first(*pair)) for pair in zip(scores, weights, strict=True)]
-    if pattern is None:
-        units = [_zeros_first(*pair) for pair in zip(scores, weights, strict=True)]
-        return smallest(units, count_of(share, sum(unit.numel() for unit in units)))
-    units = [
-        _zeros_first(pattern.pool(score.float()), pattern.pool((weight != 0).float()))
-        for score, weight in zip(scores, weights, strict=True)
-    ]
+    pairs = list(zip(scores, weights, strict=True))
+    if pattern is not None:
+        pairs = [(pattern.pool(s.float()), pattern.pool((w != 0).float())) for s, w in pairs]
+    units = [_zeros_first(*pair) for pair in pairs]
     marks = smallest(units, count_of(share, sum(unit.numel() for unit in units)))
+    if pattern is None:
+        return marks
     return [pattern.spread(mark, weight.shape) for mark, weight in zip(marks, weights, strict=True)]
 
 
@@ -146,8 +142,14 @@ class HeldZeros:
         """Do so in place; the learning rate is what ``train`` hands over, and does not matter."""
         weights = weights_of(model)
         for name, zeros in self.zeros.items():
-            _check_twin(name, zeros, weights)
-            weights[name].masked_fill_(zeros, 0)
+            weight = weights.get(name)
+            if weight is None or weight.shape != zeros.shape:
+                found = "no such layer" if weight is None else f"shape {tuple(weight.shape)}"
+                raise CompressionError(
+                    f"Zeros of layer {name!r} with shape {tuple(zeros.shape)} were to be set, but the model "
+                    f"has {found}; both models must be the same network."
+                )
+            weight.masked_fill_(zeros, 0)
 
     def __repr__(self) -> str:
         gone = sum(int(zeros.sum()) for zeros in self.zeros.values())
@@ -188,12 +190,3 @@ def rewind(pruned: nn.Module, earlier: nn.Module) -> nn.Module:
     result = copy.deepcopy(earlier)
     hold_zeros(pruned)(result)
     return result
-
-
-def _check_twin(name: str, zeros: Tensor, weights: Mapping[str, Tensor]) -> None:
-    if name not in weights or weights[name].shape != zeros.shape:
-        shape = f"shape {tuple(weights[name].shape)}" if name in weights else "no such layer"
-        raise CompressionError(
-            f"Zeros of layer {name!r} with shape {tuple(zeros.shape)} were to be set, but the model has "
-            f"{shape}; both models must be the same network."
-        )

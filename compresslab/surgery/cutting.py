@@ -1,7 +1,5 @@
 """Cut neurons out of a network: tensors get shorter, layers learn their new sizes, no mask remains."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,6 +11,7 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
+from compresslab.models.inputs import Inputs
 from compresslab.surgery.graph import Graph, graph_of
 from compresslab.surgery.rules import group_norm
 from compresslab.surgery.units import marked
@@ -21,7 +20,7 @@ from compresslab.surgery.walk import Walk, setting, title
 
 @torch.no_grad()
 def cut(
-    model: nn.Module, graph: Graph, gone: Sequence[Bool[Tensor, " _"]], example: Tensor | None = None
+    model: nn.Module, graph: Graph, gone: Sequence[Bool[Tensor, " _"]], example: Inputs | None = None
 ) -> nn.Module:
     """Return a network without the neurons that are marked.
 

@@ -1,7 +1,5 @@
 """Drop neurons that say the same of every image: fewer weights, the same answers."""
 
-from __future__ import annotations
-
 import copy
 from typing import Any
 
@@ -11,14 +9,17 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 from torch import Tensor, fx, nn
 
-from compresslab.models.tracing import Watching, device_of, evaluating
+from compresslab.models.inputs import Inputs, fitted
+from compresslab.models.tracing import Watching, evaluating
 from compresslab.surgery.cutting import cut
 from compresslab.surgery.graph import Graph, example_of, graph_of
 from compresslab.surgery.walk import Walk
 
+_PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
 
 @torch.no_grad()
-def drop_dead(model: nn.Module, example: Tensor | None = None) -> nn.Module:
+def drop_dead(model: nn.Module, example: Inputs | None = None) -> nn.Module:
     """Cut the neurons whose value does not depend on the image; the answers stay the same.
 
     A neuron is dead where all its incoming weights are zero, or the scale of the batch norm after them is.
@@ -93,7 +94,7 @@ def _same_rows(model: nn.Module, graph: Graph, layer: str) -> Bool[ndarray, " ou
     """Mark the outputs of a layer, and of the norm after it, that do not depend on what it reads."""
     module: Any = dict(model.named_modules()).get(layer)  # a function's weight has no module
     width = len(graph.units.layers[layer])
-    if not isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+    if not isinstance(module, _PLAIN):
         return np.zeros(width, dtype=bool)
     same = (module.weight == 0).reshape(width, -1).all(1)
     norm = model.get_submodule(name) if (name := graph.norm_of(layer)) else None
@@ -102,7 +103,7 @@ def _same_rows(model: nn.Module, graph: Graph, layer: str) -> Bool[ndarray, " ou
     return same.cpu().numpy()
 
 
-def _said(model: nn.Module, graph: Graph, image: Tensor) -> dict[str, Float[Tensor, "channels places"]]:
+def _said(model: nn.Module, graph: Graph, inputs: Inputs) -> dict[str, Float[Tensor, "channels places"]]:
     """Return what each layer reads of the example, by channel."""
     walk, found = graph.walks[0], {}
     readers: dict[fx.Node, list[str]] = {}
@@ -119,24 +120,21 @@ def _said(model: nn.Module, graph: Graph, image: Tensor) -> dict[str, Float[Tens
     if not ends:
         return {}
     with evaluating(model):
-        Watching(model, ends, see).run(image[:1].to(device_of(model)))
+        Watching(model, ends, see).run(fitted(inputs, model))
     return found
 
 
 def _unwelcome(layer: nn.Module, numbers: Float[Tensor, "channels places"]) -> Bool[ndarray, " channels"]:
     """Mark what a layer reads that is not zero and cannot go into its bias."""
-    nonzero = (numbers != 0).any(1)
-    plain = isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d) and layer.bias is not None
-    if plain and isinstance(layer, nn.Linear):
-        return (numbers != numbers[:, :1]).any(1).cpu().numpy()
-    if plain and (layer.padding_mode != "zeros" or not any(_pads(layer))):
-        return (numbers != numbers[:, :1]).any(1).cpu().numpy()
-    return nonzero.cpu().numpy()
+    takes = isinstance(layer, _PLAIN) and layer.bias is not None and not _pads_zeros(layer)
+    welcome = numbers[:, :1] if takes else 0
+    return (numbers != welcome).any(1).cpu().numpy()
 
 
-def _pads(layer: Any) -> tuple[bool, ...]:
-    padding = layer.padding
-    return (padding != "valid",) if isinstance(padding, str) else tuple(size > 0 for size in padding)
+def _pads_zeros(layer: Any) -> bool:
+    padding = getattr(layer, "padding", "valid")  # a linear layer has none
+    pads = padding != "valid" if isinstance(padding, str) else any(padding)
+    return pads and layer.padding_mode == "zeros"
 
 
 def _absorb(layer: Any, numbers: Float[Tensor, "channels places"], dead: Bool[ndarray, " channels"]) -> None:

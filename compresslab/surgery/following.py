@@ -1,22 +1,21 @@
 """Follow neurons through a traced network, node by node, each by the rule for what it does."""
 
-from __future__ import annotations
-
 import dataclasses
 import operator
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
-from compresslab.errors import CompressionError
 from compresslab.models.shapes import shapes_of
 from compresslab.models.tracing import trace
 from compresslab.surgery import moves, rules
-from compresslab.surgery.units import Channels, Units
-from compresslab.surgery.walk import DEPENDS, OUTPUT, Rule, Walk, check_calls, kind, refusal, title
+from compresslab.surgery.units import Channels, Row, Units
+from compresslab.surgery.walk import OUTPUT, Count, Rule, UnfollowedError, Walk, kind, opaque_layers, title
 
 _LAYERS = {
     rules.pointwise: "ReLU ReLU6 ELU SELU CELU GELU SiLU Mish LeakyReLU Hardtanh Hardswish Hardsigmoid "
@@ -32,7 +31,9 @@ _LAYERS = {
     rules.attention: "MultiheadAttention",
     rules.resizing: "Upsample",
     rules.mixing: "Softmax LogSoftmax Softmin",
+    rules.gating: "GLU",
     moves.reshaping: "Flatten Unflatten",
+    moves.moving: "PixelShuffle PixelUnshuffle",
     moves.padding: "ZeroPad2d ReflectionPad2d ReplicationPad2d ConstantPad2d",
     **{
         rules.pooling(n): f"MaxPool{n}d AvgPool{n}d AdaptiveAvgPool{n}d AdaptiveMaxPool{n}d LPPool{n}d"
@@ -45,14 +46,16 @@ _FUNCTIONS = {  # of torch, of its functional layers, of a tensor
     "dropout1d dropout2d dropout3d alpha_dropout tanhshrink hardshrink softshrink threshold rrelu add "
     "add_ sub sub_ mul mul_ div div_ true_divide maximum minimum pow abs abs_ exp exp_ log neg neg_ "
     "sqrt rsqrt square clamp clamp_ clamp_min clamp_max where lerp addcmul positive contiguous clone "
-    "float double half bfloat16 to type_as detach requires_grad_ cpu",
+    "expand_as float double half bfloat16 to type_as detach requires_grad_ cpu",
     rules.linear: "linear",
     rules.convolution: "conv1d conv2d conv3d",
     rules.layer_norm: "layer_norm",
     rules.group_norm: "group_norm",
     rules.resizing: "interpolate upsample",
     rules.mixing: "softmax log_softmax",
-    moves.moving: "permute transpose swapaxes swapdims movedim moveaxis unsqueeze narrow select flip roll",
+    rules.gating: "glu",
+    moves.moving: "permute transpose swapaxes swapdims movedim moveaxis unsqueeze narrow select flip roll "
+    "pixel_shuffle pixel_unshuffle",
     moves.sizing: "chunk split tensor_split unbind expand",
     moves.reshaping: "view flatten unflatten reshape",
     moves.squeezing: "squeeze",
@@ -96,18 +99,16 @@ def unreached(model: nn.Module, walks: list[Walk]) -> list[str]:
     for name, layer in model.named_modules():
         if name in run or name.rpartition(".")[0] in run:
             run.add(name)  # what a layer has inside runs with it
-        elif (
-            name not in read and isinstance(layer, _KINDS) and next(layer.parameters(False), None) is not None
-        ):
+        elif name not in read and isinstance(layer, _KINDS) and any(True for _ in layer.parameters(False)):
             found.append(name)
     return found
 
 
-def follow(model: nn.Module, image: Tensor, units: Units) -> Walk:
+def follow(model: nn.Module, example: Any, units: Units) -> Walk:
     """Follow the neurons through one pass, node by node."""
-    graph, walk = trace(model), Walk(model, units)
-    check_calls(model, graph)
-    walk.values = shapes_of(model, graph, image)
+    graph, walk = trace(model, example), Walk(model, units)
+    walk.values = shapes_of(model, graph, example)
+    walk.opaque = opaque_layers(model, graph)
     for node in graph.nodes:
         walk.states[node] = _state(walk, node)
     return walk
@@ -130,49 +131,67 @@ def _harmless(user: fx.Node) -> bool:
 
 
 def _state(walk: Walk, node: fx.Node) -> Any:
+    """Find where the channels of a value are; hold what enters an operation that cannot be followed."""
     if node.op in ("placeholder", "get_attr"):
         return None
-    states = [walk.state(source) for source in node.all_input_nodes]
+    states, first = [walk.state(source) for source in node.all_input_nodes], walk.units.count
     if node.op == "output":
-        if any(map(_depends, states)):
-            raise refusal(node, "the number of channels is an answer", "return tensors alone")
         return walk.hold(*states, why=OUTPUT)
     if isinstance(node.target, type):  # answers under names: a named tuple, a dataclass
         return tuple(states)
-    rule = walk.rules[node] = _rule(walk, node)
-    if rule is None or not (rule.answers or _has_tensor(walk.values[node])):
-        return _without_rule(walk, node, states)
-    if any(map(_depends, states)) and not (rule.answers or rule.shown):
-        raise refusal(node, "it computes with the number of channels", "write it without")
+    rule, tensors = _rule(walk, node), _has_tensor(walk.values[node])
+    walk.rules[node] = rule
+    if not (tensors or (rule and rule.answers)):
+        counted = [*_units(states)]
+        return Count(np.concatenate(counted)) if counted and kind(walk, node) not in _NO_COUNTS else None
     try:
-        return rule(walk, node)
-    except CompressionError:
-        raise
+        if node.op == "call_module" and node.target in walk.opaque:
+            raise UnfollowedError(walk.opaque[str(node.target)])
+        if rule is None:
+            raise UnfollowedError(f"{title(node)} ({kind(walk, node)}) has no rule")
+        if not rule.answers:
+            _check_counts(walk, node, rule)
+        state = rule(walk, node)
+        if state is None and tensors:
+            walk.hold(*states, why=f"{title(node)} does not pass them on")
+        return state
+    except UnfollowedError as error:
+        why = str(error)
     except (TypeError, ValueError, IndexError, KeyError, AttributeError) as error:  # a computed axis, say
-        raise refusal(node, f"its arguments are not understood ({error})", "write plain numbers") from error
-
-
-def _without_rule(walk: Walk, node: fx.Node, states: list[Any]) -> Any:
-    """Let pass what no neuron goes into, and sizes; refuse the rest."""
-    if not _has_tensor(walk.values[node]):
-        counted = any(_depends(state) or isinstance(state, Channels) for state in states)
-        return DEPENDS if counted and kind(walk, node) not in _NO_COUNTS else None
-    if any(state is not None and not _sizes(state) for state in states):
-        raise refusal(
-            node,
-            f"there is no rule for {kind(walk, node)}",
-            "compute it by layers and functions that have one, or cut the network before it",
-        )
+        why = f"the arguments of {title(node)} are not understood ({error!s:.80})"
+    walk.taken -= {pair for pair in walk.taken if pair[1] is node}
+    walk.hold(*states, Channels(0, np.arange(first, walk.units.count)), why=why)  # and what the rule opened
     return None
 
 
-def _depends(state: Any) -> bool:
-    """Say whether a state is a number of channels, or sizes with one among them."""
-    return state is DEPENDS or (isinstance(state, tuple) and any(map(_depends, state)))
+def _check_counts(walk: Walk, node: fx.Node, rule: Rule) -> None:
+    """Tie numbers of channels that an operation is given to the channels it works on; hold all others."""
+    counts = [count for source in node.all_input_nodes for count in _counts(walk.state(source))]
+    x = next((x for source in node.all_input_nodes if (x := walk.channels(source))), None)
+    for count in counts:
+        if not rule.shown:
+            walk.hold(count, why=f"{title(node)} computes with their number")
+        elif x is None or (len(x.units) != len(count.units) and not walk.same(x.units, count.units)):
+            walk.hold(count, why=f"{title(node)} gives their number to other values")
+        elif not walk.same(x.units, count.units):
+            walk.units.tie(x.units, count.units, f"{title(node)} takes its size from them")
 
 
-def _sizes(state: Any) -> bool:
-    return isinstance(state, tuple) and all(part is None for part in state)
+def _counts(state: Any) -> Iterator[Count]:
+    if isinstance(state, Count):
+        yield state
+    elif isinstance(state, tuple):
+        for part in state:
+            yield from _counts(part)
+
+
+def _units(states: Iterable[Any]) -> Iterator[Row]:
+    """Go through the units of channels, and of numbers of channels."""
+    for state in states:
+        if isinstance(state, Channels | Count):
+            yield state.units
+        elif isinstance(state, tuple):
+            yield from _units(state)
 
 
 def _has_tensor(value: Any) -> bool:
@@ -187,6 +206,7 @@ def _rule(walk: Walk, node: fx.Node) -> Rule | None:
     if node.op == "call_module":
         kinds = type(walk.model.get_submodule(str(node.target))).__mro__
         return next((RULES[kind] for kind in kinds if kind in RULES), None)
-    if getattr(node.target, "__name__", "") == "stochastic_depth":  # torchvision's: whole images or nothing
+    vision = sys.modules.get("torchvision.ops")  # a network that uses it has imported it
+    if vision is not None and node.target is vision.stochastic_depth:  # drops whole images or nothing
         return rules.pointwise
     return RULES.get(node.target)

@@ -6,8 +6,6 @@ of the other. Concatenation and flatten only change at which place a neuron is r
 what a cut has to touch, in any network that torch.fx can trace.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -16,10 +14,11 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Int
 from numpy import ndarray
-from torch import Tensor, fx, nn
+from torch import fx, nn
 
 from compresslab.errors import CompressionError
 from compresslab.models.architectures import Network
+from compresslab.models.inputs import Inputs, each_tensor
 from compresslab.models.tracing import evaluating
 from compresslab.surgery.following import follow, hold_read, unreached
 from compresslab.surgery.units import Row, Segment, Units
@@ -31,11 +30,9 @@ class Group:
     """Neurons that are chosen together: those of one layer, or of several that are tied.
 
     Args:
-        layers: who makes them.
         neurons: how many there are; each is one output of every layer, or a set of outputs.
         held: why none of them can go; None where they can.
         ties: the operations that tie the layers.
-        readers: the layers that read them.
     """
 
     layers: tuple[str, ...]
@@ -54,12 +51,9 @@ class Group:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Graph:
-    """The neurons of a network; printing it shows the groups. Made by ``graph_of``.
+    """The neurons of a network, whose class is its name; printing it shows the groups.
 
-    Args:
-        name: the network's class.
-        walks: the passes that were followed; the first is that of evaluation.
-        units: every output of every layer, and what ties them.
+    Of the passes that ``graph_of`` followed the first is that of evaluation.
     """
 
     name: str
@@ -178,23 +172,23 @@ def _met(of: Row, rows: Iterable[tuple[str, Int[ndarray, " _"]]]) -> dict[int, d
     return found
 
 
-def graph_of(model: nn.Module, example: Tensor | None = None) -> Graph:
+def graph_of(model: nn.Module, example: Inputs | None = None) -> Graph:
     """Find out which neurons of a network go together.
 
     The network is traced and run once without numbers. Layers that evaluation does not reach, such as
-    the side outputs of GoogLeNet, are looked for in a second pass in training mode.
+    the side outputs of GoogLeNet, are looked for in a second pass in training mode. What cannot be followed
+    is held: the neurons that enter it stay, and the graph says why.
 
     Args:
         model: any network that torch.fx can trace.
-        example: images of a shape that it reads, (n, channels, height, width); their values do not matter.
-            The book's networks need none.
+        example: what it reads, of which only the shapes matter: a tensor, a tuple of its arguments, or a
+            mapping by keyword. The book's networks need none.
 
     Returns:
         A Graph; it holds no copy of the network.
 
     Raises:
-        CompressionError: the network cannot be traced, has an operation without a rule, or a shared
-            module; the message names the place.
+        CompressionError: the network cannot be traced; the message names the place.
 
     Source: after Fang et al., DepGraph, CVPR 2023 (arXiv:2301.12900), who group layers by the same reasons.
     Chapter: 15.
@@ -212,27 +206,29 @@ def graph_of(model: nn.Module, example: Tensor | None = None) -> Graph:
           held: they are the network's output
     """
     check_layers(model)
-    image = example_of(model, example)
+    inputs = example_of(model, example)
     units = Units()
     with evaluating(model):
-        walks = [follow(model, image, units)]
+        walks = [follow(model, inputs, units)]
         if unreached(model, walks):
             model.train()
-            walks.append(follow(model, image, units))
+            walks.append(follow(model, inputs, units))
     hold_read(walks, units)
     return Graph(type(model).__name__, tuple(walks), units)
 
 
-def example_of(model: nn.Module, example: Tensor | None) -> Tensor:
+def example_of(model: nn.Module, example: Inputs | None) -> Inputs:
     """Return the example, or an image that one of the book's networks reads."""
-    if isinstance(example, Tensor) and example.dim() > 1:
+    dims: list[int] = []
+    each_tensor(example, lambda tensor: dims.append(tensor.dim()))
+    if any(dim > 1 for dim in dims):
         return example
     if example is None and isinstance(model, Network):
         channels = getattr(model.config, "channels", 1)
         return next(model.parameters()).new_zeros((1, channels, 28, 28), device="cpu")
     raise CompressionError(
-        f"What {type(model).__name__} reads is not known; give images of the right shape, for example "
-        "example=torch.zeros(1, 3, 224, 224)."
+        f"What {type(model).__name__:.80} reads is not known; give an example of the right shape: a tensor, "
+        "say example=torch.zeros(1, 3, 224, 224), a tuple of arguments, or a mapping by keyword."
     )
 
 

@@ -1,7 +1,5 @@
 """How neurons move with operations that only move values: they are run on place numbers and watched."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 
@@ -11,7 +9,7 @@ from numpy import ndarray
 from torch import Tensor, fx
 
 from compresslab.surgery.units import Channels, Row
-from compresslab.surgery.walk import DEPENDS, Rule, Walk, given, refusal, setting, title
+from compresslab.surgery.walk import Count, Rule, UnfollowedError, Walk, given, setting, title
 
 _FAILURES = (RuntimeError, TypeError, ValueError, IndexError)  # torch's, where sizes do not fit
 
@@ -63,8 +61,14 @@ def _ran(walk: Walk, node: fx.Node, source: fx.Node, places: Row) -> list[Tensor
     sizes[x.axis] = len(places)
     marks = torch.from_numpy(places.astype(np.int32)).view(-1, *[1] * (len(sizes) - x.axis - 1)).expand(sizes)
 
+    def grown(value: Any, state: Any) -> Any:  # a number of these channels, and sizes with it among them
+        if isinstance(value, tuple) and isinstance(state, tuple):
+            return tuple(map(grown, value, state))
+        counts = isinstance(state, Count) and walk.same(state.units, x.units)
+        return value * times if counts else value
+
     def argument(other: fx.Node) -> Any:
-        return marks if other is source else _grown(walk.values[other], walk.state(other), times)
+        return marks if other is source else grown(walk.values[other], walk.state(other))
 
     args, kwargs = fx.map_arg((node.args, dict(node.kwargs)), argument)
     function: Any = node.target
@@ -77,13 +81,6 @@ def _ran(walk: Walk, node: fx.Node, source: fx.Node, places: Row) -> list[Tensor
     except _FAILURES:
         return []
     return list(made) if isinstance(made, tuple | list) else [made]
-
-
-def _grown(value: Any, state: Any, times: int) -> Any:
-    """Return a number that the code computes as it is with so many times the channels."""
-    if isinstance(value, tuple) and isinstance(state, tuple):
-        return tuple(_grown(*pair, times) for pair in zip(value, state, strict=True))
-    return value * times if state is DEPENDS else value
 
 
 def _compared(parts: list[Tensor], wide: list[Tensor]) -> list[tuple[int, list[ndarray]]]:
@@ -102,7 +99,9 @@ def _compared(parts: list[Tensor], wide: list[Tensor]) -> list[tuple[int, list[n
         sizes = [len(kept) if i == axis else size for i, size in enumerate(more.shape)]
         if sizes != list(part.shape) or not torch.equal(_core(core.index_select(axis, kept)), _core(part)):
             return []
-        found.append((axis, list(_core(part, axis).movedim(axis, -1).reshape(-1, len(kept)).numpy())))
+        lines = _core(part, axis).movedim(axis, -1).reshape(-1, len(kept)).numpy()
+        _, first = np.unique(lines, axis=0, return_index=True)  # the same line may stand at many places
+        found.append((axis, list(lines[np.sort(first)])))
     return found
 
 
@@ -135,10 +134,10 @@ def reshaping(walk: Walk, node: fx.Node) -> Channels | None:
     if state is None and parts:
         before, after = walk.shape(node.args[0]), walk.shape(node)
         axes = [axis for axis, size in enumerate(_core(parts[0]).shape) if size > 1]
-        found = f"the channels do not stay together from {before} to {after}"
+        found = f"they do not stay together from {before} to {after}"
         if len(axes) == 1:
-            found = f"their number, {after[axes[0]]}, is written in the code"
-        raise refusal(node, found, "use flatten(1), or -1 for the size that follows from the others")
+            found = f"their number, {after[axes[0]]}, is written in the code; use flatten(1), or -1"
+        raise UnfollowedError(f"{title(node)}: {found}")
     return state
 
 
@@ -180,7 +179,7 @@ def item(walk: Walk, node: fx.Node) -> Any:
         return moving(walk, node)
     if isinstance(state, tuple) and isinstance(index, int | slice):
         return state[index]
-    return DEPENDS if state is DEPENDS else None
+    return state if isinstance(state, Count) else None
 
 
 @Rule
@@ -195,7 +194,7 @@ def joining(walk: Walk, node: fx.Node) -> Channels | None:
     dim, axes = given(node, 1, "dim", 0) % dims, {x.axis for x in states if x}
     if len(axes) != 1:
         if axes:
-            raise refusal(node, "its parts have their channels along different axes", "permute them first")
+            raise UnfollowedError(f"{title(node)} joins channels along different axes; permute them first")
         return None
     (axis,) = axes
     why = f"{title(node)} joins them to what is not cut"
@@ -234,12 +233,12 @@ def size(walk: Walk, node: fx.Node) -> Any:
 @partial(Rule, answers=True)
 def attribute(walk: Walk, node: fx.Node) -> Any:
     """Follow ``x.shape``; most other attributes of a tensor do not depend on how many channels it has."""
-    sizes, name = _sizes(walk, node.args[0]), node.args[1]
-    if sizes and isinstance(walk.values[node], Tensor):
-        raise refusal(node, f".{name} of a tensor has no rule", "use permute or transpose")
-    return sizes if name == "shape" else DEPENDS if sizes and name == "nbytes" else None
+    sizes, name, state = _sizes(walk, node.args[0]), node.args[1], walk.state(node.args[0])
+    if isinstance(walk.values[node], Tensor) or (state and not sizes):
+        raise UnfollowedError(f".{name} has no rule; of a tensor, use permute or transpose")
+    return sizes if name == "shape" else Count(state.units) if sizes and name == "nbytes" else None
 
 
 def _sizes(walk: Walk, source: Any) -> Any:
     x = walk.channels(source)
-    return x and tuple(DEPENDS if axis == x.axis else None for axis in range(len(walk.shape(source))))
+    return x and tuple(Count(x.units) if axis == x.axis else None for axis in range(len(walk.shape(source))))

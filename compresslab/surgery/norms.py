@@ -1,7 +1,5 @@
 """Give batch norms the statistics of a network as it is now."""
 
-from __future__ import annotations
-
 import copy
 
 import torch

@@ -1,7 +1,5 @@
 """What layers and functions do that make, pass on or mix neurons: one rule for each kind of layer."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any
 
@@ -9,7 +7,7 @@ import numpy as np
 from torch import fx
 
 from compresslab.surgery.units import Channels, Row
-from compresslab.surgery.walk import INPUT, Rule, Walk, given, kind, refusal, setting, title
+from compresslab.surgery.walk import INPUT, Rule, UnfollowedError, Walk, given, kind, setting, title
 
 
 @Rule
@@ -18,7 +16,7 @@ def linear(walk: Walk, node: fx.Node) -> Channels:
     x, last = walk.channels(node.args[0]), len(walk.shape(node)) - 1
     weight, units = _opened(walk, node)
     if x is not None and x.axis != last:
-        walk.hold(x, Channels(last, units), why=f"{title(node)} works across another axis")
+        walk.hold(x, why=f"{title(node)} works across another axis")
     elif x is not None:
         _reads(walk, weight, 1, x)
     return Channels(last, units)
@@ -41,7 +39,7 @@ def convolution(walk: Walk, node: fx.Node) -> Channels:
 def transposed_convolution(walk: Walk, node: fx.Node) -> Channels:
     """Do as a convolution does; its weight has inputs first."""
     if setting(walk, node, "groups", 6, 1) != 1:
-        raise refusal(node, "it is a transposed convolution in groups", "use one without")
+        raise UnfollowedError(f"{title(node)} is a transposed convolution in groups")
     x = _across(walk, node)
     weight, units = _opened(walk, node, 1)
     if x is not None:
@@ -70,7 +68,7 @@ def _layer(weight: str) -> str:
 def _required(walk: Walk, node: fx.Node, name: str, place: int) -> str:
     found = walk.parameter(node, name, place)
     if found is None or found not in walk.tensors:
-        raise refusal(node, f"it has no {name} that is a parameter", "use a layer that has one")
+        raise UnfollowedError(f"{title(node)} has no {name} that is a parameter")
     return found
 
 
@@ -82,7 +80,7 @@ def _axis(walk: Walk, node: fx.Node) -> int:
 def _across(walk: Walk, node: fx.Node) -> Channels | None:
     x = walk.channels(node.args[0])
     if x is not None and x.axis != _axis(walk, node):
-        raise refusal(node, "it slides over the axis of channels", "put channels second")
+        raise UnfollowedError(f"{title(node)} slides over the axis of channels; put channels second")
     return x
 
 
@@ -129,7 +127,7 @@ def layer_norm(walk: Walk, node: fx.Node) -> Channels | None:
 def _second(walk: Walk, node: fx.Node) -> Channels | None:
     x = walk.channels(node.args[0])
     if x is not None and x.axis != min(1, len(walk.shape(node)) - 1):
-        raise refusal(node, "it normalises another axis than that of channels", "put channels second")
+        raise UnfollowedError(f"{title(node)} normalises another axis; put channels second")
     return x
 
 
@@ -167,11 +165,15 @@ def pointwise(walk: Walk, node: fx.Node) -> Channels | None:
     met = [Channels(x.axis + dims - len(walk.shape(a)), x.units) for a in operands if (x := walk.channels(a))]
     if not met:
         return None
-    axis = max(met, key=lambda x: len(x.units)).axis
+    axis = met[0].axis
+    if any(x.axis != axis for x in met):
+        raise UnfollowedError(f"{title(node)} joins channels along different axes")
     width = walk.shape(node)[axis]
-    wide = [x for x in met if x.axis == axis and len(x.units) == width]
-    if len(wide) < len(met):  # one channel spread over many, or channels along different axes
+    wide = [x for x in met if len(x.units) == width]
+    if len(wide) < len(met):
         walk.hold(*met, why=f"{title(node)} spreads one over others")
+    if not wide:
+        return None
     for x in wide[1:]:
         walk.units.tie(wide[0].units, x.units, why)
     for other in operands:
@@ -192,6 +194,17 @@ def _meets_fixed(walk: Walk, node: fx.Node, other: fx.Node, x: Channels, axis: i
         walk.hold(x, why=f"{title(node)} joins them to what is not cut")
 
 
+@Rule
+def gating(walk: Walk, node: fx.Node) -> Channels | None:
+    """Tie the channels of the first half to those of the second, which open and close them."""
+    x, dim = walk.channels(node.args[0]), setting(walk, node, "dim", 1, -1)
+    if x is None or dim % len(walk.shape(node)) != x.axis:
+        return x
+    left, right = x.units.reshape(2, -1)
+    walk.units.tie(left, right, f"{title(node)} multiplies two halves")
+    return Channels(x.axis, left)
+
+
 def pooling(spatial: int) -> Rule:
     """Make the rule of a layer that works within each channel, over the last ``spatial`` axes."""
 
@@ -199,7 +212,7 @@ def pooling(spatial: int) -> Rule:
     def rule(walk: Walk, node: fx.Node) -> Channels | None:
         x = walk.channels(given(node, 0, "input"))
         if x is not None and x.axis >= len(walk.shape(given(node, 0, "input"))) - spatial:
-            raise refusal(node, "it works across channels", "put channels before height and width")
+            raise UnfollowedError(f"{title(node)} works across channels; put them before height and width")
         return x
 
     return rule

@@ -5,8 +5,6 @@ moves channels moves units: flatten repeats them, cat joins them. Units that one
 together are tied; a set of tied units is a neuron, in the sense of what can be cut.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -31,9 +29,7 @@ class Segment:
     """Neighbouring channels that come from one layer: its units from ``start`` up to ``stop``.
 
     Args:
-        layer: name of the layer that made them.
-        start: first unit.
-        stop: the one after the last.
+        layer: who made them.
         repeat: how many channels each unit fills in turn; flatten makes height x width of one.
     """
 
@@ -66,7 +62,7 @@ class Units:
         self.count = 0
 
     def open(self, layer: str, width: int) -> Row:
-        """Return the units of a layer; the same ones if it is asked again."""
+        """Return the units of a layer, the same ones each time."""
         if layer not in self.layers:
             self.layers[layer] = self._new(width)
         return self.layers[layer]
@@ -94,15 +90,13 @@ class Units:
 
     def roots(self) -> Int[ndarray, " units"]:
         """Return for each unit the first unit that it is tied to, by however many steps."""
-        left = np.concatenate([np.zeros(0, int), *(tie.left for tie in self.ties)])
-        right = np.concatenate([np.zeros(0, int), *(tie.right for tie in self.ties)])
+        pairs = [(tie.left, tie.right) for tie in self.ties]
+        left, right = np.concatenate([np.zeros((2, 0), int), *pairs], 1)
         return components(self.count, left, right)
 
     def segments(self, units: Row) -> tuple[Segment, ...]:
         """Say in few words which units a row holds."""
-        known = {
-            unit: (name, at) for name, row in self.layers.items() for at, unit in enumerate(row.tolist())
-        }
+        known = {unit: (name, at) for name, row in self.layers.items() for at, unit in enumerate(row)}
         found: list[Segment] = []
         for unit, run in groupby(units.tolist()):
             (name, at), repeat = known.get(unit, ("fixed", 0)), len(list(run))

@@ -157,18 +157,6 @@ def test_the_masks_are_those_of_torch(name, share):
         assert torch.equal(mask, layer.weight_mask == 0)
 
 
-def test_the_argument_is_untouched_and_shares_nothing():
-    model = network("residual").train()
-    before = copy.deepcopy(model)
-    pruned = prune_weights(model, criteria.magnitude, 0.9)
-    assert same(model, before)
-    assert model.training
-    assert pruned.training
-    assert not {p.data_ptr() for p in model.parameters()} & {p.data_ptr() for p in pruned.parameters()}
-    assert [name for name, _ in pruned.named_buffers()] == [name for name, _ in model.named_buffers()]
-    copy.deepcopy(pruned)  # torch's own pruning makes this fail
-
-
 # --- schedule, rewinding, holding
 
 

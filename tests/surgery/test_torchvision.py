@@ -1,5 +1,6 @@
 """The law of cutting on torchvision's networks, half of each group gone; the groups of Torch-Pruning."""
 
+import re
 import warnings
 from collections import Counter
 
@@ -7,7 +8,6 @@ import pytest
 import torch
 import torchvision
 
-from compresslab.errors import CompressionError
 from compresslab.surgery.graph import graph_of
 from tests.ignoring import calibrated, law
 
@@ -16,7 +16,7 @@ NAMES = [
     *("mobilenet_v2", "mobilenet_v3_small", "efficientnet_b0", "regnet_y_400mf", "shufflenet_v2_x1_0"),
     *("squeezenet1_1", "mnasnet1_0", "convnext_tiny", "inception_v3"),
 ]
-SIDE = {"inception_v3": 299}  # its side output has a kernel of 5 x 5 behind five halvings
+SIDE = {"vit_b_16": 224, "inception_v3": 299}  # its side output has a kernel of 5 x 5 behind five halvings
 
 pytestmark = pytest.mark.slow
 
@@ -40,10 +40,16 @@ def test_half_of_every_group_is_cut(name):
 
 
 @pytest.mark.parametrize("name", ["vit_b_16", "swin_t"])
-def test_what_has_no_rule_is_refused_by_name(name):
-    model = getattr(torchvision.models, name)(weights=None)
-    with pytest.raises(CompressionError, match=r"'(reshape|shifted_window_attention in features[^']*)'"):
-        graph_of(model, torch.zeros(1, 3, 224, 224))
+def test_transformers_keep_their_heads_and_lose_half_of_the_neurons_between(name):
+    model, images = network(name)
+    graph = graph_of(model, images)
+    assert {re.sub(r"(layers|\d+)", "", layer).strip("._") for g in graph.free for layer in g.layers} <= {
+        "encoder.encoder_layer_.mlp",
+        "features..mlp",
+    }
+    small = law(model.eval(), images, 1e-5, far=1e-3)
+    weights = [sum(p.numel() for p in net.parameters()) for net in (small, model)]
+    assert weights[0] < 0.75 * weights[1]
 
 
 @pytest.mark.parametrize("name", ["resnet18", "densenet121"])
