@@ -78,5 +78,7 @@ def one_of(value: Any, known: Iterable[str], what: str) -> str:
     """
     names = list(known)
     if not isinstance(value, str) or value not in names:  # an array has no answer to ``in``
-        raise CompressionError(f"There is no {what} {value!r:.80}; there are {', '.join(names) or 'none'}.")
+        listed = ", ".join(names) or "none"
+        listed = listed if len(listed) <= 300 else f"{listed[:300]} ..."
+        raise CompressionError(f"There is no {what} {value!r:.80}; there are {listed}.")
     return value

@@ -4,8 +4,6 @@ A clip chooses the two ends of each row's grid. A wide grid has coarse steps, a 
 the largest weights: the three values below are three answers to that trade-off.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

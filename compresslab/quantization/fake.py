@@ -1,7 +1,5 @@
 """Weights that train through quantization: the forward pass sees codes, the gradient reaches the floats."""
 
-from __future__ import annotations
-
 from typing import Any, cast
 
 import torch

@@ -1,7 +1,5 @@
 """Fold batch norms into the convolutions before them: fewer operations, the same function."""
 
-from __future__ import annotations
-
 import copy
 from collections import Counter
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ An activation ``x`` travels as a code: ``x ~ scale * (code - zero_point)``, code
 multiplies codes, sums them in int32, and brings the sum to the next grid by a fixed-point factor.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -35,7 +33,7 @@ class Grid:
     zero_point: int
 
     @classmethod
-    def of(cls, values: Float[Tensor, "..."], clip: Clip = MinMax()) -> Grid:
+    def of(cls, values: Float[Tensor, "..."], clip: Clip = MinMax()) -> "Grid":
         """Fit a grid to observed activations, by the same rule as ``Asymmetric(8)`` for weights.
 
         >>> Grid.of(torch.tensor([0.0, 1.0, 255.0]))

@@ -1,7 +1,5 @@
 """Turn a network into one that computes with integers alone."""
 
-from __future__ import annotations
-
 import operator
 from collections.abc import Iterable
 from typing import cast

@@ -1,11 +1,8 @@
 """One-dimensional k-means, solved by dynamic programming instead of by luck.
 
-In one dimension every cluster is a stretch of the sorted values, so a clustering is a list of
-cuts, and the best list is found by dynamic programming. Prefix sums give the cost of any stretch
-in constant time.
+In one dimension every cluster is a stretch of the sorted values, so a clustering is a list of cuts. Prefix
+sums give the cost of any stretch in constant time.
 """
-
-from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -60,9 +57,8 @@ def _sums_from_middle(values: Float[ndarray, " n"]) -> Float[ndarray, " n+1"]:
 def _possible_cuts(ordered: Float[ndarray, " n"], most: int) -> Int[ndarray, " cuts"]:
     """List the positions where a cluster may begin or end, from 0 to n.
 
-    Too many are thinned to ``most``, evenly in the sum of the square roots of the gaps: a compromise
-    between evenly in count, which starves the tails, and evenly in value, which starves the centre.
-    A gap wider than the spacing still gets one cut only, so it counts as no wider.
+    Too many are thinned to ``most``, evenly in the sum of the square roots of the gaps: evenly in count
+    would starve the tails, evenly in value the centre. A gap wider than the spacing counts as no wider.
     """
     gaps = np.diff(ordered)
     cuts = np.flatnonzero(gaps) + 1
@@ -87,9 +83,7 @@ def _best_cuts(
     ``best[j]`` is the least cost of splitting everything before cut j into m clusters. Going from
     m - 1 to m clusters, the best last cut before j never moves left as j grows, so each j searches
     only between its neighbours' answers (divide and conquer, all j of a depth at once).
-
-    Args:
-        count, first, second: prefix sums of 1, value and squared value at each possible cut.
+    ``count``, ``first`` and ``second`` are prefix sums of 1, value and squared value at each possible cut.
     """
     n = len(count) - 1
 

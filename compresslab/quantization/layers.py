@@ -1,7 +1,5 @@
 """Layers whose weight is stored as codes, and layers that train through quantization."""
 
-from __future__ import annotations
-
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F

@@ -1,7 +1,5 @@
 """Verbs that quantize a whole model: a new model out, the argument untouched."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 

@@ -1,8 +1,7 @@
 """The contract that all schemes share: rows, levels, codes.
 
-A granularity turns any weight into rows. A scheme fits parameters to each row, and the
-parameters stand for a sorted table of levels. Encoding takes the nearest level, decoding
-looks it up. Schemes override only what is theirs.
+A scheme fits parameters to each row of a weight, and the parameters stand for a sorted table of levels.
+Encoding takes the nearest level, decoding looks it up. Schemes override only what is theirs.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from compresslab.errors import CompressionError, whole
-from compresslab.quantization.granularity import Granularity
-from compresslab.quantization.values import check_choice, to_json
+from compresslab.quantization.granularity import Granularity, check_choice, to_json
 
 Parameters = Mapping[str, Shaped[Tensor, "rows ..."]]
 Layout = dict[str, tuple[tuple[int, ...], torch.dtype]]
@@ -54,7 +52,6 @@ class QuantizedTensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the weight."""
         return tuple(self.codes.shape)
 
     @property
@@ -83,10 +80,7 @@ class QuantizedTensor:
 
 
 class Scheme:
-    """Map weights to codes; the base of the six schemes.
-
-    A scheme is a frozen dataclass: comparable, hashable, printable. It works on tensors alone.
-    The least a scheme must bring is ``fit`` and ``levels``.
+    """Map weights to codes; the base of the six, each of which brings at least ``fit`` and ``levels``.
 
     Raises:
         CompressionError: impossible bits or granularity, or what a scheme has of its own.
@@ -144,9 +138,6 @@ class Scheme:
             weight: any floating tensor with at least one axis, computed in float32; it is not changed.
             parameters: those of an earlier fit, to encode other values on the same levels.
 
-        Returns:
-            The codes with their parameters.
-
         Raises:
             CompressionError: the weight is empty, not floating, holds NaN, infinity or magnitudes above
                 2**126, or the parameters are not those of a weight of this shape.
@@ -173,9 +164,7 @@ def with_parameters(blocks: list[Tensor], parameters: Parameters) -> Iterator[tu
 
 
 def middles_of(levels: Float[Tensor, "rows levels"]) -> Float[Tensor, "rows levels-1"]:
-    """Find the largest float32 that is not above the middle, in float64, of two neighbouring levels.
-
-    Comparing a float32 weight with it decides as float64 would.
+    """Find the largest float32 not above the middle of two levels: it decides a comparison as float64 would.
 
     >>> middles_of(torch.tensor([[-1.0, 0.0, 3.0]]))
     tensor([[-0.5000,  1.5000]])

@@ -1,7 +1,5 @@
 """The six schemes: two uniform grids from ``uniform``, two and three values, powers of two, codebooks."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -13,11 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from compresslab.errors import CompressionError
-from compresslab.quantization.granularity import Granularity, PerTensor
+from compresslab.quantization.granularity import Granularity, PerTensor, from_json
 from compresslab.quantization.kmeans import kmeans_centroids
 from compresslab.quantization.scheme import Layout, Parameters, Scheme
 from compresslab.quantization.uniform import Asymmetric, Symmetric
-from compresslab.quantization.values import from_json
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,9 @@
 """The two uniform grids: evenly spaced levels, encoded in closed form, tile by tile.
 
 Convention: ``weight ~ scale * (code - zero_point)``. A code is torch's own arithmetic,
-``zero_point + round_half_even(weight * (1 / scale))``, clamped to the code range.
-
-The arithmetic is cheap; memory is not. Working in place on tiles that fit the cache, and writing
-results once, is what makes this several times faster than whole-tensor expressions.
+``zero_point + round_half_even(weight * (1 / scale))``, clamped to the code range. Working in place on tiles
+that fit the cache is several times faster than whole-tensor expressions: memory costs, not arithmetic.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,9 +16,8 @@ from torch import Tensor
 
 from compresslab.errors import CompressionError
 from compresslab.quantization.clipping import Clip, MinMax
-from compresslab.quantization.granularity import Granularity, PerTensor
+from compresslab.quantization.granularity import Granularity, PerTensor, check_choice
 from compresslab.quantization.scheme import Layout, Parameters, Scheme
-from compresslab.quantization.values import check_choice
 
 _TILE = 2**17  # weights: 512 kB of float32, a share of a common second-level cache
 
@@ -30,8 +25,7 @@ _NUMPY = {torch.int8: np.int8, torch.uint8: np.uint8, torch.float32: np.float32}
 
 
 def _empty(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Allocate without filling. On the CPU through numpy, which asks Linux for huge pages: the
-    first touch of fresh memory is otherwise the largest part of the whole time."""
+    """Allocate without filling; on the CPU by numpy, whose huge pages make the first touch much faster."""
     if device.type == "cpu":
         return torch.from_numpy(np.empty(shape, _NUMPY[dtype]))
     return torch.empty(shape, dtype=dtype, device=device)
@@ -53,15 +47,7 @@ def encode_uniform(
     code_range: tuple[int, int],
     dtype: torch.dtype,
 ) -> Integer[Tensor, "rows columns"]:
-    """Compute ``clamp(zero + round_half_even(weight * inverse))`` for every weight.
-
-    Args:
-        rows: the weights.
-        inverse: 1 / scale of each row.
-        zero: the code of 0.0 in each row; None where it is 0.
-        code_range: the smallest and the largest code.
-        dtype: of the codes, int8 or uint8.
-    """
+    """Compute ``clamp(zero + round_half_even(weight * inverse))``; zero is None where 0.0 has code 0."""
     codes = _empty(rows.shape, dtype, rows.device)
     for tile in _tiles(rows.shape):
         value = rows[tile] * inverse[tile[0], None]
