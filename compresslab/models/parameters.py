@@ -22,11 +22,6 @@ _NAMED: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (nn.RNNCellBase, ("weight_ih", "weight_hh")),
 )
 _NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
-_COMPUTED = (  # what torch's older helpers leave on a layer: a suffix, its name, how to undo it
-    ("_mask", "a pruning mask", "torch.nn.utils.prune.remove(layer, {!r})"),
-    ("_u", "spectral norm", "torch.nn.utils.remove_spectral_norm(layer, {!r})"),
-    ("_g", "weight norm", "torch.nn.utils.remove_weight_norm(layer, {!r})"),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,22 +55,13 @@ class Weight:
         return self.parameter in getattr(self.layer, "quantized_weights", ())
 
     def refuse_computed(self) -> None:
-        """Refuse a weight that helpers of torch compute at every call, so that a change would be lost.
-
-        Raises:
-            CompressionError: such a weight, with what makes it a plain parameter again.
-        """
-        held = self.layer._parameters.keys() | self.layer._buffers.keys()
-        what, remedy = "a parametrization", "torch.nn.utils.parametrize.remove_parametrizations(layer, {!r})"
-        if self.parameter in self.layer._parameters or self.is_codes:
-            return
-        for suffix, name, undo in _COMPUTED:
-            if self.parameter + suffix in held:
-                what, remedy = name, undo
-        raise CompressionError(
-            f"The weight of layer {self.name!r:.80} is computed at every call, by {what}; make it a plain "
-            f"parameter first: {remedy.format(self.parameter)} (of gates: freeze_gates)."
-        )
+        """Refuse a weight that is neither a parameter nor codes, with what makes it one."""
+        if self.parameter not in self.layer._parameters and not self.is_codes:
+            raise CompressionError(
+                f"The weight of layer {self.name!r:.80} is computed at every call, so a change to it would be "
+                "lost; make it a plain parameter first: freeze_gates(model), or torch.nn.utils."
+                f"parametrize.remove_parametrizations(layer, {self.parameter!r}), or prune.remove of torch."
+            )
 
 
 def layer_weights(model: nn.Module) -> list[Weight]:

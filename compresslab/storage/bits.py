@@ -29,10 +29,6 @@ _COUNTED = 1 << 16  # symbols counted in one go: they and their copy as indices 
 def pack(codes: UInt8[Tensor, "..."] | UInt8[np.ndarray, "..."], bits: int) -> bytes:
     """Store each code in ``bits`` bits, in C order.
 
-    Args:
-        codes: Integers in 0 .. 2**bits - 1, of any shape, as uint8.
-        bits: Bits per code, 1 to 8.
-
     Returns:
         ``packed_size(count, bits)`` bytes; the unused high bits of the last byte are zero.
 
@@ -59,14 +55,6 @@ def unpack(data: bytes | bytearray | memoryview, bits: int, count: int) -> UInt8
     """Recover ``count`` codes of ``bits`` bits each.
 
     Only the bytes that ``pack`` would write are accepted, so that equal codes always mean equal files.
-
-    Args:
-        data: Exactly ``packed_size(count, bits)`` bytes.
-        bits: Bits per code, 1 to 8.
-        count: Number of codes.
-
-    Returns:
-        A fresh, writable uint8 array.
 
     Raises:
         CompressionError: ``bits`` is outside 1..8 or ``count`` is negative.
@@ -110,8 +98,7 @@ def check_symbols(
     """Hold symbols within their alphabet, and return them in a row.
 
     Raises:
-        CompressionError: ``alphabet`` is not an integer from 1 to 256, the symbols are not uint8, or one is
-            too large.
+        CompressionError: ``alphabet`` is not from 1 to 256, the symbols are not uint8, or one is too large.
     """
     whole(alphabet, "the size of an alphabet", 1, 256)
     if isinstance(symbols, Tensor) and symbols.dtype == torch.uint8:

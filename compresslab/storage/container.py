@@ -6,7 +6,6 @@ and a limit before anything is allocated, names and shapes against the network t
 
 import io
 import os
-import secrets
 import stat
 import zlib
 from collections import Counter
@@ -16,9 +15,11 @@ from pathlib import Path
 from types import MappingProxyType
 
 from torch import nn
+from tqdm import tqdm
 
 from compresslab.errors import CompressionError, FormatError, whole
 from compresslab.models.builders import build, builder_of
+from compresslab.storage.files import target_of, write_whole
 from compresslab.storage.header import HEADER_COST, LARGEST_HEADER, MAGIC, PRELUDE, VERSION, Entry, Header
 from compresslab.storage.planes import CODERS
 from compresslab.storage.slots import check_fit, fill, tensors_of
@@ -33,7 +34,8 @@ def save(model: nn.Module, path: str | Path, *, plain: bool = False) -> None:
     """Write a model to one file, whole or not at all.
 
     The bytes go to a temporary file beside the target, which takes its place in one step: a save that
-    is killed leaves the old file as it was.
+    is killed leaves the old file as it was, and the next one sweeps what it left behind. A file keeps its
+    mode, and its owner where that is allowed; a link is followed. A terminal shows the progress.
 
     Args:
         model: one of the book's networks, cut or quantized too, or any other module.
@@ -42,18 +44,14 @@ def save(model: nn.Module, path: str | Path, *, plain: bool = False) -> None:
             whatever way takes the fewest bytes (chapter 18); what is loaded is the same.
 
     Raises:
-        CompressionError: the model holds something that no file can hold; nothing was written.
+        CompressionError: the model holds something that no file can hold, or the path is a folder, is
+            read-only or one of several hard links; nothing was written.
         OSError: the folder is missing, the disk is full, or the like; the old file is untouched.
 
     Chapter: 02.
     """
-    data, _ = encode(model, plain=plain)
-    target = Path(os.path.realpath(path))  # through a link, as open() would
-    if target.exists() and not target.is_file():
-        raise CompressionError(f"{path} is not a file; give a path that is free or a file to replace.")
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"The folder {target.parent} does not exist; make it first.")
-    _write(target, data)
+    target = target_of(path)
+    write_whole(target, _pieces(model, () if plain else tuple(CODERS))[0])
 
 
 def load(path: str | Path, into: nn.Module | None = None, max_bytes: int = MAX_BYTES) -> nn.Module:
@@ -105,17 +103,11 @@ def encode(
     >>> parts["weights"] + parts["biases"], sum(parts.values()) == len(data)
     (1334104, True)
     """
-    written = [write(name, value, () if plain else coders) for name, value in tensors_of(model).items()]
-    header = Header(builder_of(model), tuple(entry for entry, _ in written))
-    head = header.to_bytes()
-    _check_loadable(header, head)
-    payload = [piece for _, pieces in written for piece in pieces]
-    start = PRELUDE.pack(MAGIC, VERSION, len(head), 0)
-    start = PRELUDE.pack(MAGIC, VERSION, len(head), _checksum(start, [head, *payload]))
-    parts = Counter({"header": len(start) + len(head)})
+    pieces, header = _pieces(model, () if plain else coders)
+    parts = Counter({"header": len(pieces[0]) + len(pieces[1])})
     for entry in header.entries:
         parts.update(entry.bytes_by_part)
-    return b"".join([start, head, *payload]), MappingProxyType({part: parts[part] for part in PARTS})
+    return b"".join(pieces), MappingProxyType({part: parts[part] for part in PARTS})
 
 
 def decode(data: bytes, into: nn.Module | None = None, max_bytes: int = MAX_BYTES) -> nn.Module:
@@ -134,6 +126,19 @@ def contents(data: bytes, max_bytes: int = MAX_BYTES) -> tuple[Entry, ...]:
     {'biases': 128}
     """
     return _read_header(io.BytesIO(data), len(data), max_bytes).entries
+
+
+def _pieces(model: nn.Module, coders: Collection[str]) -> tuple[list[bytes], Header]:
+    """Return a file's pieces, in their order, and what its header says."""
+    tensors = tqdm(tensors_of(model).items(), "encoding", unit="tensor", disable=None, delay=1, leave=False)
+    written = [write(name, value, coders) for name, value in tensors]
+    header = Header(builder_of(model), tuple(entry for entry, _ in written))
+    head = header.to_bytes()
+    _check_loadable(header, head)
+    payload = [piece for _, pieces in written for piece in pieces]
+    start = PRELUDE.pack(MAGIC, VERSION, len(head), 0)
+    start = PRELUDE.pack(MAGIC, VERSION, len(head), _checksum(start, [head, *payload]))
+    return [start, head, *payload], header
 
 
 def _load(stream: BufferedIOBase, size: int, into: nn.Module | None, max_bytes: int) -> nn.Module:
@@ -212,27 +217,3 @@ def _check_loadable(header: Header, head: bytes) -> None:
         raise CompressionError(f"The header of {len(head)} bytes would not be read back as it was written.")
     if header.builder is not None:
         check_fit(header.entries, _build(header))
-
-
-def _write(target: Path, data: bytes) -> None:
-    temporary = target.with_name(f".{secrets.token_hex(8)}.clab.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # the bytes first, then the name that points to them
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(target.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if not hasattr(os, "O_DIRECTORY"):  # Windows has no handle on a folder
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -92,10 +92,7 @@ class Entry:
     """Describe one tensor of a file: raw values, or the codes of a weight with a scheme.
 
     Args:
-        name: in the state dict.
-        shape: of the tensor.
         layout: a number type, or ``"packed"`` for codes.
-        scheme: of a quantized weight.
         coding: how the values are written where that is not plain.
 
     >>> Entry("fc1.bias", (100,), "f32").bytes_by_part

@@ -6,6 +6,7 @@ which ``lanes`` writes.
 """
 
 import heapq
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -116,10 +117,6 @@ def canonical_codes(lengths: Int[np.ndarray, " n"] | Sequence[int]) -> Int[np.nd
 def encode(symbols: UInt8[np.ndarray, "..."], alphabet: int) -> bytes:
     """Write symbols by the best code for their counts: its lengths, then their words.
 
-    Args:
-        symbols: numbers below ``alphabet``.
-        alphabet: how many symbols there are, 1 to 256.
-
     Returns:
         Half a byte for each symbol of the alphabet, then pieces of two bytes; nothing at all where nothing
         can differ.
@@ -135,22 +132,30 @@ def encode(symbols: UInt8[np.ndarray, "..."], alphabet: int) -> bytes:
     symbols = check_symbols(symbols, alphabet)
     if not symbols.size or alphabet == 1:
         return b""
-    lengths = _table(symbols, alphabet)
+    lengths = _table(count_symbols(symbols, alphabet))
     table = pack(lengths, bits=4)
     return table if lengths.sum() == 1 else table + write_words(symbols, canonical_codes(lengths), lengths)
+
+
+def size_bound(counts: Int[np.ndarray, " alphabet"]) -> float:
+    """Bound the bytes that ``encode`` takes for symbols with these counts: what lanes lose is not known.
+
+    >>> size_bound(np.array([5, 1, 1, 1]))
+    4
+    """
+    if not counts.any() or len(counts) == 1:
+        return 0
+    lengths = _table(counts).astype(np.int64)
+    table = packed_size(len(counts), bits=4)
+    return table if lengths.sum() == 1 else table + math.ceil(counts @ lengths / 8)
 
 
 def decode(data: bytes, count: int, alphabet: int) -> UInt8[np.ndarray, " count"]:
     """Read symbols back.
 
-    Args:
-        data: what ``encode`` returned; anything else is refused, so that equal symbols mean equal bytes.
-        count: how many symbols it holds.
-        alphabet: as given to ``encode``.
-
     Raises:
         CompressionError: ``count`` or ``alphabet`` is impossible.
-        FormatError: the data is damaged or not ours.
+        FormatError: the data is not what ``encode`` would have written.
     """
     size = packed_size(whole(alphabet, "the size of an alphabet", 1, 256), bits=4)
     if not whole(count, "a count of symbols", 0) or alphabet == 1:
@@ -161,14 +166,13 @@ def decode(data: bytes, count: int, alphabet: int) -> UInt8[np.ndarray, " count"
     if lengths.sum() == 1:
         return _alike(data[size:], count, int(lengths.argmax()))
     symbols = read_words(data[size:], count, lengths)
-    if not np.array_equal(lengths, _table(symbols, alphabet)):
+    if not np.array_equal(lengths, _table(count_symbols(symbols, alphabet))):
         raise FormatError(f"the lengths {lengths.tolist()} are not those of the best code for the symbols")
     return symbols
 
 
-def _table(symbols: UInt8[np.ndarray, " count"], alphabet: int) -> UInt8[np.ndarray, " alphabet"]:
+def _table(counts: Int[np.ndarray, " alphabet"]) -> UInt8[np.ndarray, " alphabet"]:
     """Return the lengths as a file holds them: a symbol that is alone has 1, so that it can be told."""
-    counts = count_symbols(symbols, alphabet)
     lengths = code_lengths(counts, LONGEST)
     return (lengths if lengths.any() else counts > 0).astype(np.uint8)
 

@@ -27,10 +27,7 @@ def write_words(
 ) -> bytes:
     """Write the words of every lane, then put the pieces in the order in which a reader fetches them.
 
-    Args:
-        symbols: one at least.
-        codes: the word of each symbol, its first bit on top.
-        lengths: bits of each word, at most ``LONGEST``.
+    There must be a symbol at least; a word has its first bit on top.
     """
     lanes, steps = _deal(len(symbols))
     dealt = np.full(steps * lanes, _filler(lengths), dtype=np.uint8)
@@ -77,11 +74,6 @@ def _changes(values: UInt32[np.ndarray, " count"]) -> Bool[np.ndarray, " count"]
 
 def read_words(data: bytes, count: int, lengths: Lengths) -> UInt8[np.ndarray, " count"]:
     """Read a symbol of every lane at a time: look the next bits up, drop those that were its word.
-
-    Args:
-        data: what ``write_words`` returned for the canonical codes of these lengths.
-        count: how many symbols, one at least.
-        lengths: bits of each word, at most ``LONGEST``.
 
     Raises:
         FormatError: the lengths are not those of a code, or the data ends early, late or on other bits.

@@ -4,14 +4,17 @@ Each layout turns a mask into planes, arrays of small numbers with a fixed width
 ``streams`` can write. A layout is chosen by what its planes cost once they are written.
 """
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int, Integer, Shaped, UInt8
 
 from compresslab.errors import FormatError
 
 GAP_BITS = range(2, 9)
+_BLOCK = 1 << 20  # places looked at in one go
+_SHORT = 1 << 12  # gaps below are counted in a table
 
 Planes = list[UInt8[np.ndarray, "..."]]
 Shape = tuple[int, int]
@@ -33,10 +36,6 @@ def gaps(mask: Bool[np.ndarray, "rows columns"], bits: int) -> UInt8[np.ndarray,
     The symbol ``g`` says: skip g places, a value stands at the next. The largest symbol says: skip that many
     places, nothing stands there. Deep Compression stores a zero there instead, which costs a code too.
 
-    Args:
-        mask: where a value stands, read row after row.
-        bits: width of a symbol, 2 to 8.
-
     Source: after Han, Mao, Dally, Deep Compression, 2016, figure 2 (arXiv:1510.00149).
     Chapter: 18.
 
@@ -53,11 +52,7 @@ def gaps(mask: Bool[np.ndarray, "rows columns"], bits: int) -> UInt8[np.ndarray,
 
 
 def from_gaps(symbols: UInt8[np.ndarray, " symbols"], bits: int, shape: Shape) -> Bool[np.ndarray, "..."]:
-    """Read the mask back.
-
-    Raises:
-        FormatError: the gaps lead out of the matrix, or end on a skip.
-    """
+    """Read the mask back; refuse gaps that lead out of the matrix, or end on a skip."""
     reach = 2**bits - 1
     skips = symbols == reach
     if len(symbols) and skips[-1]:
@@ -68,6 +63,54 @@ def from_gaps(symbols: UInt8[np.ndarray, " symbols"], bits: int, shape: Shape) -
     mask = np.zeros(shape[0] * shape[1], dtype=bool)
     mask[places[~skips]] = True
     return mask.reshape(shape)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Count what the planes of a mask would hold, without making them.
+
+    Args:
+        rows: how many values each row has.
+        columns: how many each column has.
+        gaps: how long the gaps before the values are.
+        times: how often each of these lengths comes up.
+    """
+
+    rows: Int[np.ndarray, " rows"]
+    columns: Int[np.ndarray, " columns"]
+    gaps: Int[np.ndarray, " lengths"]
+    times: Int[np.ndarray, " lengths"]
+
+    def count_gaps(self, bits: int) -> Int[np.ndarray, " symbols"]:
+        """Count the symbols that ``gaps`` would write."""
+        reach = 2**bits - 1
+        skips, last = np.divmod(self.gaps, reach)
+        counts = _weighted(last, self.times, reach + 1)
+        counts[reach] = skips @ self.times
+        return counts
+
+
+def survey(matrix: Shaped[np.ndarray, "rows columns"], background: int) -> Survey:
+    """Count where a matrix differs from its background, a block of rows after the other.
+
+    >>> survey(np.array([[1, 0, 0], [0, 1, 1]], dtype=np.uint8), background=0).gaps.tolist()
+    [0, 3]
+    """
+    rows, columns = matrix.shape
+    in_rows, in_columns, short = (np.zeros(n, np.int64) for n in (rows, columns, _SHORT))
+    long, before, step = [np.zeros(0, np.int64)], -1, max(1, _BLOCK // max(1, columns))
+    for start in range(0, rows, step):
+        mask = matrix[start : start + step] != background
+        in_rows[start : start + step] = np.count_nonzero(mask, axis=1)
+        in_columns += np.count_nonzero(mask, axis=0)
+        stands = np.flatnonzero(mask) + start * columns
+        between = np.diff(stands, prepend=before) - 1
+        before = int(stands[-1]) if len(stands) else before
+        short += np.bincount(between[between < _SHORT], minlength=_SHORT)
+        long.append(between[between >= _SHORT])
+    lengths, times = np.unique(np.concatenate(long), return_counts=True)
+    seen = np.flatnonzero(short)
+    return Survey(in_rows, in_columns, np.append(seen, lengths), np.append(short[seen], times))
 
 
 def rows_and_columns(mask: Bool[np.ndarray, "rows columns"]) -> Planes:
@@ -85,11 +128,7 @@ def rows_and_columns(mask: Bool[np.ndarray, "rows columns"]) -> Planes:
 
 
 def from_rows_and_columns(planes: Planes, shape: Shape) -> Bool[np.ndarray, "rows columns"]:
-    """Read the mask back.
-
-    Raises:
-        FormatError: counts and columns do not fit each other, or a row is out of order.
-    """
+    """Read the mask back; refuse counts and columns that do not fit, or a row out of order."""
     first = len(widths(shape[1] + 1))
     counts, columns = _join(planes[:first]), _join(planes[first:])
     if counts.sum() != len(columns) or (len(columns) and columns.max() >= shape[1]):
@@ -100,6 +139,22 @@ def from_rows_and_columns(planes: Planes, shape: Shape) -> Bool[np.ndarray, "row
     mask = np.zeros(shape[0] * shape[1], dtype=bool)
     mask[places] = True
     return mask.reshape(shape)
+
+
+def count_split(
+    numbers: Int[np.ndarray, " n"], limit: int, times: Int[np.ndarray, " n"] | None = None
+) -> list[Int[np.ndarray, " _"]]:
+    """Count the symbols of the planes that numbers below a limit make, if each comes so many times."""
+    return [
+        _weighted(plane, times, 1 << bits)
+        for plane, bits in zip(_split(numbers, limit), widths(limit), strict=True)
+    ]
+
+
+def _weighted(
+    symbols: Integer[np.ndarray, " n"], times: Int[np.ndarray, " n"] | None, alphabet: int
+) -> Int[np.ndarray, " alphabet"]:
+    return np.bincount(symbols, weights=times, minlength=alphabet).astype(np.int64)  # exact below 2**53
 
 
 def _split(numbers: Int[np.ndarray, " count"], limit: int) -> Planes:

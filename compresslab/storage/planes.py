@@ -7,15 +7,14 @@ without a background worth naming is written densely, as one plane of codes.
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int, UInt8
 from msgspec import Meta, Struct
-from msgspec.structs import replace
 
 from compresslab.errors import FormatError, one_of
 from compresslab.storage import huffman, places, ranges
@@ -33,27 +32,38 @@ Plan = list[tuple[Shape, int]]  # of each plane: its shape and its width in bits
 
 @dataclass(frozen=True)
 class Coder:
-    """Name a way to write a plane; both functions take it in its shape and its width in bits."""
+    """Name a way to write a plane, which has a shape and a width in bits.
+
+    Args:
+        bound: of the bytes that it takes, from below, as each number's count alone tells it.
+    """
 
     write: Callable[[Matrix, int], bytes]
     read: Callable[[bytes, Shape, int], Matrix]
-
-
-def _coder_of_ranges(contexts: int) -> Coder:
-    return Coder(
-        lambda plane, bits: ranges.encode(plane, 1 << bits, contexts),
-        lambda data, shape, bits: ranges.decode(data, shape, 1 << bits, contexts),
-    )
+    bound: Callable[[Int[np.ndarray, " alphabet"]], float]
 
 
 CODERS = {
-    "packed": Coder(pack, lambda data, shape, bits: unpack(data, bits, math.prod(shape)).reshape(shape)),
+    "packed": Coder(
+        pack,
+        lambda data, shape, bits: unpack(data, bits, math.prod(shape)).reshape(shape),
+        lambda counts: packed_size(int(counts.sum()), (len(counts) - 1).bit_length()),
+    ),
     "huffman": Coder(
         lambda plane, bits: huffman.encode(plane, 1 << bits),
         lambda data, shape, bits: huffman.decode(data, math.prod(shape), 1 << bits).reshape(shape),
+        huffman.size_bound,
     ),
-    "range": _coder_of_ranges(1),
-    "context": _coder_of_ranges(ranges.CONTEXTS),
+    "range": Coder(
+        lambda plane, bits: ranges.encode(plane, 1 << bits),
+        lambda data, shape, bits: ranges.decode(data, shape, 1 << bits),
+        lambda counts: ranges.size_bound(counts[None]),
+    ),
+    "context": Coder(
+        lambda plane, bits: ranges.encode(plane, 1 << bits, ranges.CONTEXTS),
+        lambda data, shape, bits: ranges.decode(data, shape, 1 << bits, ranges.CONTEXTS),
+        lambda counts: 2 + ranges.CONTEXTS * len(counts),  # its tables
+    ),
 }
 
 
@@ -177,67 +187,3 @@ class Coding(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
         matrix = np.full(shape, self.background, dtype=np.uint8)
         matrix[self.mask(data, shape)] = kept.reshape(-1)
         return matrix
-
-
-Written = tuple[Coding, list[bytes]]
-
-
-def write_codes(matrix: Matrix, bits: int, coders: Collection[str]) -> Written:
-    """Write the codes of a weight in the cheapest way.
-
-    Args:
-        matrix: codes counted from the lowest.
-        bits: width of a code.
-        coders: those to choose from.
-
-    Returns:
-        How they were written, and the bytes of each plane.
-    """
-    background = int(np.bincount(matrix.reshape(-1)).argmax())
-    mask = matrix != background
-    dense, whole = write_plane(matrix, bits, coders)
-    kept, codes = write_plane(matrix[mask].reshape(1, -1), bits, coders)
-    coding, where = write_mask(mask, coders)
-    beside = replace(coding, background=background, planes=(*coding.planes, kept)), [*where, codes]
-    return min((Coding("dense", 0, matrix.size, (dense,)), [whole]), beside, key=cost)
-
-
-def write_mask(mask: Mask, coders: Collection[str]) -> Written:
-    """Write where values stand in the cheapest way; of gaps, the best packed width and 8 bits."""
-    by_width = {bits: places.gaps(mask, bits) for bits in places.GAP_BITS}
-    narrow = min(by_width, key=lambda bits: bits * len(by_width[bits]))
-    ways = {
-        "bitmap": [mask.astype(np.uint8)],
-        "rows": places.rows_and_columns(mask),
-        **{f"gaps{bits}": [by_width[bits]] for bits in (narrow, 8)},
-    }
-    kept, tried = int(np.count_nonzero(mask)), list[Written]()
-    for way, planes in ways.items():
-        plan = Coding(way, 0, kept, (Stream("packed", planes[0].size, 0),))._plan(mask.shape)
-        pairs = [
-            write_plane(plane.reshape(size), bits, coders)
-            for plane, (size, bits) in zip(planes, plan, strict=True)
-        ]
-        tried.append((Coding(way, 0, kept, tuple(s for s, _ in pairs)), [data for _, data in pairs]))
-    return min(tried, key=cost)
-
-
-def write_plane(plane: Matrix, bits: int, coders: Collection[str]) -> tuple[Stream, bytes]:
-    """Write a plane with each coder and keep the shortest result; among equals the first in ``CODERS``.
-
-    Args:
-        plane: numbers below ``2**bits``.
-        bits: 1 to 8.
-        coders: those to try; packing is always tried.
-    """
-    allowed = {"packed", *coders}
-    tried = [name for name in CODERS if name in allowed and (name != "context" or len(plane) > 1)]
-    written = {name: CODERS[name].write(plane, bits) for name in tried}
-    best = min(written, key=lambda name: len(written[name]) + len(name))  # the header holds the name
-    return Stream(best, plane.size, len(written[best])), written[best]
-
-
-def cost(written: tuple[Coding | None, list[bytes]]) -> int:
-    """Count the bytes of the planes and of what the header says about them."""
-    coding, data = written
-    return sum(map(len, data)) + (coding.bytes_in_header if coding else 0)

@@ -11,12 +11,14 @@ one part in 32 at most, which costs less than a thousandth of the size, whatever
 are rarer than one in 2**18 are stored as if they were not, at a few bytes each.
 """
 
+import io
+from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
 import constriction
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from compresslab.errors import CompressionError, FormatError, whole
 from compresslab.storage.bits import check_symbols, count_symbols
@@ -27,6 +29,7 @@ _NARROW, _WIDE = 32, 4096  # of a lane with contexts: neither many lanes nor man
 # 0 to 15, then 16 numbers for each power of two: 16 to 31, 32 to 62, ... , 262,144 to 507,904.
 _AMOUNTS = np.concatenate([np.arange(16), *(np.arange(16, 32) << power for power in range(15))])
 _MIDDLES = (_AMOUNTS[1:] + _AMOUNTS[:-1] + 1) // 2
+_WHOLE, _HELD = 1 << 24, 1 << 16  # steps of a share in the library; words that it may hold
 _BITS = 18  # of a count before it is rounded: the amounts reach that far
 
 Shape = tuple[int, int]
@@ -43,8 +46,7 @@ def encode(symbols: Symbols, alphabet: int, contexts: int = 1) -> bytes:
     """Write symbols by how often they occur, in all or in each context.
 
     Args:
-        symbols: numbers below ``alphabet``.
-        alphabet: how many symbols there are, 1 to 256.
+        symbols: numbers below ``alphabet``, which is 1 to 256.
         contexts: 1, or ``CONTEXTS`` where rare symbols keep together, as in pruned matrices.
 
     Returns:
@@ -69,18 +71,40 @@ def encode(symbols: Symbols, alphabet: int, contexts: int = 1) -> bytes:
     return _encode_alike(symbols, alphabet) if contexts == 1 else _encode_apart(symbols, alphabet)
 
 
+def size_bound(counts: Int[np.ndarray, "contexts alphabet"]) -> float:
+    """Bound the bytes that ``encode`` takes for symbols of these counts, from below and to a few bytes.
+
+    A symbol takes log2(1 / share) bits, and the number in which they end two to four bytes more.
+
+    >>> size_bound(np.array([[950, 50]])) <= 41
+    True
+    """
+    if not counts.any() or counts.shape[1] == 1:
+        return 0
+    tables, contexts = _tables(counts), len(counts)
+    if contexts == 1 and np.count_nonzero(tables) == 1:
+        return tables.size
+    weights = _weights(tables)
+    starts = np.cumsum(weights, axis=1) - weights  # sums of integers, exact; as the library rounds them:
+    starts = (starts * ((_WHOLE - tables.shape[1]) / weights.sum(axis=1, keepdims=True))).astype(np.int64)
+    starts += np.arange(tables.shape[1])
+    shares = np.diff(starts, append=_WHOLE) / _WHOLE
+    return tables.size + 2 * (contexts > 1) - float(np.sum(counts * np.log2(shares))) / 8
+
+
+def count_in_contexts(symbols: Symbols, alphabet: int) -> Int[np.ndarray, "contexts alphabet"]:
+    """Count the symbols of each context, as ``encode`` would meet them."""
+    common = int(count_symbols(symbols, alphabet).argmax())
+    grid = _grid(symbols, common)
+    return _count(grid, _follow(grid, common)[0], symbols.size, alphabet)
+
+
 def decode(data: bytes, shape: Shape, alphabet: int, contexts: int = 1) -> Symbols:
     """Read symbols back.
 
-    Args:
-        data: what ``encode`` returned; anything else is refused, so that equal symbols mean equal bytes.
-        shape: of the symbols.
-        alphabet: as given to ``encode``.
-        contexts: as given to ``encode``.
-
     Raises:
         CompressionError: the shape, the alphabet or the contexts are impossible.
-        FormatError: the data is damaged or not ours.
+        FormatError: the data is not what ``encode`` would have written.
     """
     whole(alphabet, "the size of an alphabet", 1, 256)
     _check(shape, contexts)
@@ -101,7 +125,7 @@ def _check(shape: tuple[int, ...], contexts: int) -> None:
 def _encode_alike(symbols: Symbols, alphabet: int) -> bytes:
     tables, flat = _tables(count_symbols(symbols, alphabet)[None]), symbols.reshape(-1)
     starts = range(0, len(flat) if np.count_nonzero(tables) > 1 else 0, _CHUNK)
-    return _coded(tables, [(0, flat[start : start + _CHUNK]) for start in starts])
+    return _coded(b"", tables, ((0, flat[start : start + _CHUNK]) for start in reversed(starts)))
 
 
 def _decode_alike(data: bytes, shape: Shape, alphabet: int) -> Symbols:
@@ -119,18 +143,24 @@ def _decode_alike(data: bytes, shape: Shape, alphabet: int) -> Symbols:
 def _encode_apart(symbols: Symbols, alphabet: int) -> bytes:
     common = int(count_symbols(symbols, alphabet).argmax())
     grid = _grid(symbols, common)
+    contexts, stride = _follow(grid, common)
+    parts = (
+        (context, grid[step][places])
+        for step in reversed(range(len(grid)))
+        for context, places in reversed(_groups(contexts[step][: _lanes_at(step, grid.shape, symbols.size)]))
+    )
+    tables = _tables(_count(grid, contexts, symbols.size, alphabet))
+    return _coded(bytes([common, stride]), tables, parts)
+
+
+def _follow(grid: Grid, common: int) -> tuple[Grid, int]:
+    """Return the contexts of all symbols, and the stride that they are found with."""
     contexts, stride = np.empty_like(grid), find_stride(grid != common)
     near = Neighbourhood(grid.shape[1], stride)
     for step, found in zip(grid, contexts, strict=True):
         found[:] = near.contexts()
         near.add(step != common)
-    parts = [
-        (context, step[places])
-        for number, (step, found) in enumerate(zip(grid, contexts, strict=True))
-        for context, places in _groups(found[: _lanes_at(number, grid.shape, symbols.size)])
-    ]
-    tables = _tables(_count(grid, contexts, symbols.size, alphabet))
-    return bytes([common, stride]) + _coded(tables, parts)
+    return contexts, stride
 
 
 def _decode_apart(data: bytes, shape: Shape, alphabet: int) -> Symbols:
@@ -168,15 +198,26 @@ def _tables(counts: Int[np.ndarray, "contexts alphabet"]) -> Tables:
 
 def _models(tables: Tables) -> list[Any]:
     """Return a model for each table; one that never comes up, but in a damaged file may, treats all alike."""
+    return [Categorical(row, perfect=False) for row in _weights(tables)]
+
+
+def _weights(tables: Tables) -> Float[np.ndarray, "contexts alphabet"]:
     weights = _AMOUNTS[tables].astype(np.float64)  # of integers, so that their sums are exact
     weights[~weights.any(axis=1)] = 1
-    return [Categorical(row, perfect=False) for row in weights]
+    return weights
 
 
 def _count(grid: Grid, contexts: Grid, count: int, alphabet: int) -> Int[np.ndarray, "contexts alphabet"]:
     """Count the symbols of each context, without what fills the last lane."""
-    symbols, where = (part.T.reshape(-1)[:count] for part in (grid, contexts))
-    return np.stack([count_symbols(symbols[where == context], alphabet) for context in range(CONTEXTS)])
+    steps, counts = len(grid), np.zeros(CONTEXTS * alphabet, np.int64)
+    block = max(1, _CHUNK // grid.shape[1])
+    for start in range(0, steps, block):
+        step = slice(start, start + block)
+        pairs = contexts[step] * np.uint16(alphabet) + grid[step]
+        counts += np.bincount(pairs.reshape(-1), minlength=len(counts))
+    filled = slice(steps - (grid.size - count), steps)
+    pairs = contexts[filled, -1] * np.uint16(alphabet) + grid[filled, -1]
+    return (counts - np.bincount(pairs, minlength=len(counts))).reshape(CONTEXTS, alphabet)
 
 
 def _grid(symbols: Symbols, filler: int) -> Grid:
@@ -195,13 +236,21 @@ def _lanes_at(step: int, grid: Shape, count: int) -> int:
     return lanes - (step >= count - (lanes - 1) * steps)
 
 
-def _coded(tables: Tables, parts: list[tuple[int, UInt8[np.ndarray, " _"]]]) -> bytes:
-    """Write tables, and the number that holds all symbols, part by part: each by the table that it names."""
-    models, coder = _models(tables), AnsCoder()
-    for context, symbols in reversed(parts):  # last in, first out
+def _coded(start: bytes, tables: Tables, parts: Iterable[tuple[int, UInt8[np.ndarray, " _"]]]) -> bytes:
+    """Write tables and the number that holds all symbols, from the last part on: last in, first out.
+
+    The library keeps words of four bytes, of which only the last two still change: the others are let go.
+    """
+    models, coder, written = _models(tables), AnsCoder(), io.BytesIO()
+    written.write(start + tables.tobytes())
+    for context, symbols in parts:
         coder.encode_reverse(symbols.astype(np.int32), models[context])
-    # Lowest byte first; the library keeps words of four bytes.
-    return tables.tobytes() + coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0")
+        if coder.num_words() > _HELD:
+            words = coder.get_compressed()
+            written.write(words[:-2].astype("<u4").tobytes())
+            coder = AnsCoder(words[-2:])
+    written.write(coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0"))
+    return written.getvalue()
 
 
 def _open(data: bytes, contexts: int, alphabet: int) -> tuple[Tables, Any]:

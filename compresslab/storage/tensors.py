@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from compresslab.errors import CompressionError, FormatError
 from compresslab.quantization.scheme import QuantizedTensor, Scheme
 from compresslab.storage.bits import pack, packed_size
+from compresslab.storage.choosing import write_codes, write_places
 from compresslab.storage.header import LAYOUTS, Entry
-from compresslab.storage.planes import Coding, Stream, cost, write_codes, write_mask
+from compresslab.storage.planes import Coding, Stream
 from compresslab.storage.strict import refusing
 
 Stored = Tensor | QuantizedTensor
@@ -37,12 +38,10 @@ def write(name: str, value: Stored, coders: Collection[str]) -> Written:
     entry = _entry_of(name, value)
     try:
         if isinstance(value, QuantizedTensor):
-            written = _write_codes(entry, value, coders)
-        else:
-            written = _write_numbers(entry, value, coders)
+            return _codes(entry, value, coders)
+        return _numbers(entry, value, coders)
     except (CompressionError, RuntimeError, TypeError) as error:
         raise CompressionError(f"{name} cannot be saved: {error}") from error
-    return min(written, key=lambda way: cost((way[0].coding, way[1])))  # among equals the plain one
 
 
 def _entry_of(name: str, value: Stored) -> Entry:
@@ -58,25 +57,26 @@ def _entry_of(name: str, value: Stored) -> Entry:
     return Entry(name, tuple(value.shape), LAYOUTS[value.dtype])
 
 
-def _write_codes(entry: Entry, value: QuantizedTensor, coders: Collection[str]) -> list[Written]:
+def _codes(entry: Entry, value: QuantizedTensor, coders: Collection[str]) -> Written:
     check_values(value)
-    codes = (value.codes.to(torch.int16) - value.scheme.code_range[0]).to(torch.uint8).cpu().numpy()
+    codes = value.codes.cpu().contiguous().view(torch.uint8).numpy().reshape(entry.matrix_shape)
+    if low := value.scheme.code_range[0] % 256:  # modulo 256: a byte less a byte is the code above the lowest
+        codes = codes - np.uint8(low)
     parameters = [_raw(value.parameters[key]) for key in entry.parameters]
-    packed = entry, [pack(codes, value.bits), *parameters]
     if not coders:
-        return [packed]
-    coding, planes = write_codes(codes.reshape(entry.matrix_shape), value.bits, coders)
-    return [packed, (replace(entry, coding=coding), [*planes, *parameters])]
+        return entry, [pack(codes, value.bits), *parameters]
+    coding, planes = write_codes(codes, value.bits, coders)
+    return replace(entry, coding=coding), [*planes, *parameters]
 
 
-def _write_numbers(entry: Entry, value: Tensor, coders: Collection[str]) -> list[Written]:
+def _numbers(entry: Entry, value: Tensor, coders: Collection[str]) -> Written:
     """Leave out what is zero in every bit; minus zero is a number like any other."""
     raw = _raw(value)
-    units = np.frombuffer(raw, np.uint8).reshape(*entry.matrix_shape, entry.dtype.itemsize)
-    if not coders or value.dim() == 0 or (mask := np.asarray(units.any(axis=2))).all():
-        return [(entry, [raw])]
-    coding, planes = write_mask(mask, coders)
-    return [(entry, [raw]), (replace(entry, coding=coding), [*planes, units[mask].tobytes()])]
+    units = np.frombuffer(raw, f"u{entry.dtype.itemsize}").reshape(entry.matrix_shape)
+    if not coders or value.dim() == 0 or (mask := np.asarray(units != 0)).all():
+        return entry, [raw]
+    coding, planes = write_places(mask, entry.dtype.itemsize, coders)
+    return replace(entry, coding=coding), [*planes, units[mask].tobytes() if coding else raw]
 
 
 def from_stream(entry: Entry, stream: BufferedIOBase) -> Stored:

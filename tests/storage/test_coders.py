@@ -265,6 +265,21 @@ def test_a_changed_bit_is_refused_or_says_something_else(codec, monkeypatch):
 
 
 @every_coder
+@given(planes(most_rows=40))
+def test_counts_alone_bound_the_bytes_from_below(codec, case):
+    """And from near: a range-coded number ends in two to four bytes more, a lane loses up to four."""
+    plane, alphabet = case[0], 1 << width(max(2, case[1]))
+    name = next(name for name in CODECS if CODECS[name] is codec)
+    size, counts = len(codec.write(plane, alphabet)), np.bincount(plane.reshape(-1), minlength=alphabet)
+    bound = CODERS[name].bound(counts)
+    if name == "context" and plane.size:
+        assert bound == codec.table(alphabet)
+        bound = ranges.size_bound(ranges.count_in_contexts(plane, alphabet))
+    assert bound <= size or not plane.size
+    assert size <= bound + {"packed": 0, "huffman": 4, "range": 8, "context": 8}[name]
+
+
+@every_coder
 @given(planes(), st.binary(max_size=12), st.integers(0, 5000))
 def test_any_bytes_are_refused_or_the_one_encoding_of_something(codec, case, noise, keep):
     plane, alphabet = case
