@@ -7,6 +7,7 @@ from fractions import Fraction
 from itertools import combinations
 
 import numpy as np
+from matplotlib.colors import to_rgb
 
 from compresslab.quantization.granularity import PerGroup, PerTensor
 
@@ -191,3 +192,14 @@ def integer_mean(maps: np.ndarray) -> list[int]:
     """Average each channel to the nearest code, halves upward."""
     means = (Fraction(sum(int(x) for x in channel.ravel()), channel.size) for channel in maps)
     return [math.floor(mean + Fraction(1, 2)) for mean in means]
+
+
+def contrast(first, second) -> float:
+    """Return the contrast ratio of two colours by the formula of WCAG 2.1."""
+
+    def luminance(colour):
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    bright, dark = sorted((luminance(first), luminance(second)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)

@@ -21,6 +21,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 from address import public_address
+from forms import Plain
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
@@ -61,17 +62,21 @@ def first_cell(address: str) -> nbformat.NotebookNode:
         address: where the package can be fetched; "" while it is nowhere.
     """
     otherwise = INSTALL.format(address=address) if address else EXPLAIN
-    metadata = {"tags": ["hide-input"], "jupyter": {"source_hidden": True}}
-    return nbformat.v4.new_code_cell(FIRST.format(otherwise=otherwise), metadata=metadata)
+    return nbformat.v4.new_code_cell(FIRST.format(otherwise=otherwise), metadata={"tags": ["hide-input"]})
 
 
-def generate(text: Path) -> nbformat.NotebookNode:
+def generate(text: Path, form: type[Plain] = Plain) -> nbformat.NotebookNode:
     """Return the notebook of a chapter's text, not executed yet.
 
     A cell's id is made from what stands in it, so that it stays when something else is edited.
+
+    Args:
+        text: under book/chapters.
+        form: for whom it is; the committed one is the plain one.
     """
-    notebook = jupytext.read(text, fmt="md:myst")
-    notebook.cells.insert(1, first_cell(public_address()))  # behind the title
+    source = jupytext.read(text, fmt="md:myst")
+    source.cells.insert(1, first_cell(public_address()))  # behind the title
+    notebook = form(f"{text.stem}.ipynb").notebook(source)
     seen: Counter = Counter()
     for cell in notebook.cells:
         source = f"{cell.cell_type}\n{cell.source}"

@@ -1,7 +1,5 @@
 """Claims that raise, the package's own source on the page, and checks that help instead of only judging."""
 
-from __future__ import annotations
-
 import ast
 import inspect
 import textwrap

@@ -1,7 +1,5 @@
 """A figure that says in words what it shows."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import cycle

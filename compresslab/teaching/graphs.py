@@ -1,7 +1,5 @@
 """A picture of a network's graph: what flows where, and which layers are cut together."""
 
-from __future__ import annotations
-
 from itertools import count
 
 from matplotlib.patches import Circle, FancyBboxPatch

@@ -1,7 +1,5 @@
 """The staircase of a scheme: which level each weight of a row becomes."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields, replace
 
 import torch

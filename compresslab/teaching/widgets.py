@@ -4,8 +4,6 @@ All frames are drawn beforehand; a link in the browser joins each control to the
 widget carries a name derived from the figure's, so that the stored notebook is the same after every run.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -83,7 +83,7 @@ def prose_lines(text: Path) -> list[str]:
 
 def test_a_cell_keeps_its_id_when_another_is_edited(tmp_path):
     text = (ROOT / "book" / "chapters" / "12_neurons_by_activation.md").read_text(encoding="utf-8")
-    edited = tmp_path / "edited.md"
+    edited = tmp_path / "12_neurons_by_activation.md"
     text = text.replace("## By hand", "New.\n\n+++\n\n## By hand", 1)
     edited.write_text(text.replace("## Recap", "## In short"))
     before, after = parts(notebooks.generate(TEXTS[12])), parts(notebooks.generate(edited))
@@ -159,7 +159,8 @@ def test_what_is_counted_in_a_chapter_bears_its_number_and_other_pages_stay():
 def test_the_first_cell_is_the_same_everywhere_and_folded(text):
     code = [cell for cell in stored(text).cells if cell.cell_type == "code"]
     assert code[0].source == notebooks.first_cell(notebooks.public_address()).source
-    assert code[0].metadata == {"tags": ["hide-input"], "jupyter": {"source_hidden": True}}
+    hidden = {"tags": ["hide-input"], "jupyter": {"source_hidden": True}, "cellView": "form"}
+    assert code[0].metadata == hidden
     assert code[0].outputs == []
     assert "set_num_threads" not in "".join(cell.source for cell in code), "the first cell sets the threads"
 

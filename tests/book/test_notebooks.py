@@ -49,9 +49,10 @@ def texts(cell: dict) -> str:
 
 
 def prose_words(source: str) -> int:
-    """Count the words a reader reads: no code, formulas, tables, labels or directive lines."""
+    """Count the words a reader reads: no code, formulas, tables or addresses."""
     source = re.sub(r"```+python.*?```+|\$\$.*?\$\$", "", source, flags=re.DOTALL)
-    furniture = re.compile(r"\s*(```|:::|:\w[\w-]*:|\||\(\S+\)=)")
+    source = re.sub(r"\[[^]]*\]\(http[^)]*\)", "source", re.sub(r"^>", "", source, flags=re.MULTILINE))
+    furniture = re.compile(r"\s*(```|\||</?details|<summary|### Exercise|\*\*Sources)")
     return sum(len(line.split()) for line in source.splitlines() if not furniture.match(line))
 
 
@@ -139,33 +140,24 @@ def test_a_chapter_keeps_its_way(path):
     assert sum(bool(re.search(r"^# ", text, re.MULTILINE)) for text in prose) == 1
 
 
-def exercises(path: Path) -> tuple[list[str], list[str], list[str]]:
-    """Return the labels of exercises, of solutions begun, and how many solutions end."""
-    text = "\n".join(cell["source"] for cell in cells(path, "markdown"))
-    exercise = r"^`{3,}\{exercise(?:-start)?\}.*\n(?:\s*:.*\n)*?\s*:label:\s*(\S+)"
-    asked = re.findall(exercise, text, re.MULTILINE)
-    begun = re.findall(r"^`{3,}\{solution-start\}\s*(\S+)", text, re.MULTILINE)
-    return asked, begun, re.findall(r"^`{3,}\{solution-end\}", text, re.MULTILINE)
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS[1:], ids=lambda path: path.stem)  # the tour has no exercises
-def test_exercises_have_a_check_and_a_folded_executed_solution(path):
-    asked, begun, ended = exercises(path)
-    assert len(asked) >= 3
-    assert asked == begun
-    assert len(begun) == len(ended)
+def test_exercises_have_a_folded_executed_solution(path):
     notebook = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    inside, ran = None, defaultdict(int)
+    asked, solved, inside = [], defaultdict(list), None
     for cell in notebook:
         source = "".join(cell["source"])
-        if start := re.search(r"\{solution-start\}\s*(\S+)", source):
-            inside = start[1]
-            assert ":class: dropdown" in source, f"{inside} is not folded"
-        elif "{solution-end}" in source:
-            inside = None
-        elif inside and cell["cell_type"] == "code":
-            ran[inside] += cell["execution_count"] is not None
-    assert set(ran) == set(asked), "a solution without an executed cell"
+        if cell["cell_type"] == "code":
+            if inside:
+                solved[inside].append(cell["execution_count"])
+                assert cell["metadata"]["jupyter"] == {"source_hidden": True, "outputs_hidden": True}, cell[
+                    "id"
+                ]
+            continue
+        for heading in re.findall(r"(?m)^##(?:# (Exercise)|## (Solution) of exercise|) ?(\d+\.\d+)?", source):
+            asked += [heading[2]] if heading[0] else []
+            inside = heading[2] if heading[1] else None
+    assert len(asked) >= 3
+    assert asked == list(solved), "a solution without an executed cell"
 
 
 def definitions() -> dict[str, dict[str, set[str]]]:

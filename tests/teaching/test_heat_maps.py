@@ -1,10 +1,9 @@
 """The heat map says every number in its cell, readable on its colour."""
 
 import pytest
-from matplotlib.colors import to_rgb
+from references import contrast
 
 from compresslab import plots
-from compresslab.errors import CompressionError
 from compresslab.training.accuracy import Accuracy
 
 SERIES = {
@@ -35,11 +34,6 @@ def test_axes_and_colours_are_named(drawing):
     assert drawing._repr_mimebundle_()["text/plain"] == "Figure: The first layer breaks first."
 
 
-def luminance(colour):
-    channels = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
-    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), channels, strict=True))
-
-
 def test_every_number_stands_out_from_its_cell():
     """WCAG's 4.5 to 1, over the whole colour map."""
     row = tuple(Accuracy(n, 100) for n in range(0, 101, 4))
@@ -47,16 +41,8 @@ def test_every_number_stands_out_from_its_cell():
     image = drawing.ax.images[0]
     for text, accuracy in zip(drawing.ax.texts, row, strict=True):
         cell = image.cmap(image.norm(100 * accuracy.value))[:3]
-        bright, dark = sorted((luminance(text.get_color()), luminance(cell)), reverse=True)
-        assert (bright + 0.05) / (dark + 0.05) >= 4.5
+        assert contrast(text.get_color(), cell) >= 4.5
 
 
 def test_equal_accuracies_make_a_map_too():
     plots.heat_map([0.5], {"fc1": [Accuracy(5, 10)]}, alt="One cell.").png()
-
-
-def test_rows_of_another_length_and_empty_maps_are_refused():
-    with pytest.raises(CompressionError, match="1 accuracies for 2 values"):
-        plots.heat_map([0.1, 0.2], {"fc1": [Accuracy(1, 2)]}, alt="x")
-    with pytest.raises(CompressionError, match="0 rows"):
-        plots.heat_map([0.1], {}, alt="x")
