@@ -46,6 +46,7 @@ FURTHER = 3  # epochs after it
 SEEDS = (0, 1, 2, 3, 4)
 SHARES = {"article": (0.5, 0.75), "residual": (0.5,)}
 GRID = (2e-3, 4e-3, 8e-3, 16e-3)
+LOWEST = 5e-4  # a natural bound: further down the network is as it was before
 SPARSE = {"optimizer": partial(torch.optim.SGD, momentum=0.9), "lr": 0.05, "keep_best": False}
 LAST = {"article": "fc2", "residual": "fc1"}
 PENALTIES: dict[str, tuple[Callable[[str, float], Proximal], tuple[float, ...]]] = {
@@ -264,7 +265,7 @@ class Comparison:
                         for rate in (*before, *sorted(rates)):
                             self.runs.of(share, row, seed, rate, lambda: self._run(share, row, seed, rate))
                 edges = {place: inside(self.runs.losses(*place, self.seeds[:count]))[1] for place in todo}
-                todo = {place: {edge} for place, edge in edges.items() if edge}
+                todo = {place: {edge} for place, edge in edges.items() if edge and edge >= LOWEST}
 
     def judge(self) -> None:
         """Let the second judge read what each row came to at its best rate, and before."""
