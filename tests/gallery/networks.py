@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import mobilenet_v2
 
+from compresslab.models import call
 from compresslab.training import metrics
 
 MANY = 24  # samples of each network's data
@@ -135,7 +136,7 @@ class Language(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         read, _ = self.gru(self.embed(tokens))
-        return self.head(read).transpose(1, 2)  # (batch, tokens, length): what cross entropy reads
+        return self.head(read)
 
 
 class Mixer(nn.Module):
@@ -161,7 +162,9 @@ class Named(nn.Module):
 
     def __init__(self, classes: int = 3) -> None:
         super().__init__()
-        self.image = nn.Sequential(nn.Conv2d(1, 6, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 16))
+        self.image = nn.Sequential(
+            nn.Conv2d(1, 6, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 16)
+        )
         self.facts = nn.Linear(5, 8)
         self.head = nn.Linear(24, classes)
 
@@ -176,3 +179,81 @@ def regression() -> nn.Module:
 
 def mobile() -> nn.Module:
     return mobilenet_v2(weights=None, num_classes=10, width_mult=0.25)
+
+
+# -- what each is asked to do -------------------------------------------------------------------------------
+
+Objective = Callable[[nn.Module, Any, Any], Tensor]
+
+
+def classified(model: nn.Module, inputs: Any, targets: Tensor) -> Tensor:
+    return functional.cross_entropy(call(model, inputs), targets)
+
+
+def named(model: nn.Module, inputs: Any, targets: Tensor) -> Tensor:
+    return functional.cross_entropy(call(model, inputs)["logits"], targets)
+
+
+def next_token(model: nn.Module, inputs: Any, targets: Tensor) -> Tensor:
+    return functional.cross_entropy(call(model, inputs).transpose(1, 2), targets)
+
+
+def squared(model: nn.Module, inputs: Any, targets: Tensor) -> Tensor:
+    return functional.mse_loss(call(model, inputs), targets)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, how its inputs and targets are drawn, and its task."""
+
+    build: Callable[[], nn.Module]
+    inputs: Callable[[torch.Generator], Any]
+    targets: Callable[[torch.Generator], Tensor]
+    objective: Objective = classified
+    metric: metrics.Metric = field(default_factory=metrics.Classification)
+
+    def model(self) -> nn.Module:
+        """Build it with weights from a seed; norms have seen something, so their numbers are not the fresh ones."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = self.build()
+            for inputs, _ in self.batches(1) * 3:
+                call(model.train(), inputs)
+        return model.eval()
+
+    def batches(self, seed: int) -> list[tuple[Any, Tensor]]:
+        """Draw two batches."""
+        chance = torch.Generator().manual_seed(seed)
+        return [(self.inputs(chance), self.targets(chance)) for _ in range(2)]
+
+
+def normal(*shape: int) -> Callable[[torch.Generator], Tensor]:
+    return lambda chance: torch.randn(MANY // 2, *shape, generator=chance)
+
+
+def whole(below: int, *shape: int) -> Callable[[torch.Generator], Tensor]:
+    return lambda chance: torch.randint(below, (MANY // 2, *shape), generator=chance)
+
+
+def both(chance: torch.Generator) -> dict[str, Tensor]:
+    return {"image": normal(1, 14, 14)(chance), "facts": normal(5)(chance)}
+
+
+AREAS = metrics.IntersectionOverUnion()
+CASES = {
+    "U-Net with concatenation": Case(UNet, normal(1, 16, 16), whole(3, 16, 16), metric=AREAS),
+    "segmentation with dilation": Case(Segmentation, normal(3, 16, 16), whole(3, 16, 16), metric=AREAS),
+    "transformer encoder": Case(Encoder, normal(9, 6), whole(4)),
+    "attention by hand": Case(HandWritten, normal(9, 6), whole(4)),
+    "1-D keyword network": Case(Keyword, normal(10, 40), whole(5)),
+    "bidirectional LSTM": Case(Bidirectional, normal(9, 6), whole(4)),
+    "GRU language model, tied": Case(
+        Language, whole(30, 7), whole(30, 7), next_token, metrics.TokenAccuracy()
+    ),
+    "MLP-Mixer": Case(Mixer, normal(1, 28, 28), whole(4)),
+    "mobilenet_v2": Case(mobile, normal(3, 32, 32), whole(10)),
+    "two inputs by name, answers by name": Case(
+        Named, both, whole(3), named, metrics.Classification(key="logits")
+    ),
+    "regression": Case(regression, normal(8), normal(1), squared, metrics.MeanSquaredError()),
+}

@@ -1,0 +1,48 @@
+"""Eleven networks that no chapter trains go the whole way: no silence, no wrong cut, the same answers."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+import table
+from networks import CASES
+
+from compresslab.errors import CompressionError
+from compresslab.models import layer_weights
+from compresslab.quantization import Symmetric
+from compresslab.quantization.quantizing import quantize
+
+each = pytest.mark.parametrize("name", CASES)
+
+
+@each
+@pytest.mark.parametrize("column", table.COLUMNS)
+def test_a_step_gives_a_figure_or_says_what_to_do(name, column):
+    cell = table.cell(name, column)
+    assert re.search(r"\d", cell) or cell.startswith("refused: ")
+    assert len(cell) <= 500 + len("refused: ")
+
+
+def test_the_page_shows_what_came_out():
+    rows = table.PAGE.read_text(encoding="utf-8").split(table.BEGIN)[1].split(table.END)[0]
+    assert rows == table.table()
+
+
+@each
+def test_all_weights_become_codes_that_are_as_near_as_the_grid_allows(name):
+    model = CASES[name].model()
+    before = {weight.name: weight.value for weight in layer_weights(model)}
+    for weight in layer_weights(quantize(model, Symmetric(8))):
+        assert weight.is_codes, weight.name
+        apart = (weight.value - before[weight.name]).abs().max()
+        # one scale for the tensor: half a step, and the rounding of float32 beside it
+        assert apart <= before[weight.name].abs().max() / 127 * (0.5 + 1e-5), weight.name
+
+
+def test_a_network_without_a_weight_is_refused_in_words():
+    with pytest.raises(CompressionError):
+        quantize(torch.nn.Sequential(torch.nn.ReLU()), Symmetric(8))
