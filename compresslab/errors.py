@@ -15,6 +15,9 @@ class CompressionError(ValueError):
     True
     """
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message if len(message) <= 500 else f"{message[:496]} ...")
+
 
 class FormatError(CompressionError):
     """A file is damaged, hostile, or not one of ours; nothing of it was used."""

@@ -5,7 +5,7 @@ from compresslab.quantization.fake import FakeQuantize, float_weight
 from compresslab.quantization.folding import fold_norms
 from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
 from compresslab.quantization.integer import Grid, IntegerLayer, fixed_point, requantize
-from compresslab.quantization.integer_network import quantize_activations
+from compresslab.quantization.integer_network import integer_like, quantize_activations
 from compresslab.quantization.kmeans import kmeans_centroids
 from compresslab.quantization.layers import QuantizedLayer, quantized_like, replace
 from compresslab.quantization.quantizing import fake_quantize, quantize
@@ -18,7 +18,7 @@ __all__ = [
     "Asymmetric", "Binary", "FakeQuantize", "Grid", "IntegerLayer", "KMeans", "LeastSquares", "MinMax",
     "PerChannel", "PerGroup", "PerTensor", "Percentile", "PowerOfTwo", "QuantizedLayer", "QuantizedTensor",
     "Scheme", "Symmetric", "Ternary", "fake_quantize", "fixed_point", "float_weight", "fold_norms",
-    "kmeans_centroids", "quantize", "quantize_activations", "quantized_like", "replace", "requantize",
-    "scheme_from_dict",
+    "integer_like", "kmeans_centroids", "quantize", "quantize_activations", "quantized_like", "replace",
+    "requantize", "scheme_from_dict",
 ]
 # fmt: on

@@ -80,7 +80,16 @@ def _clamped(total: Shaped[Tensor, "..."]) -> Int8[Tensor, "..."]:
     return total.clamp_(LOWEST, HIGHEST).to(torch.int8)
 
 
-class _OnGrid(nn.Module):
+class _Gridded(nn.Module):
+    """Know grids, as attributes."""
+
+    def take(self, **grids: Grid) -> None:
+        """Take other grids, all at once, as a file brings them."""
+        for name, grid in grids.items():
+            setattr(self, name, grid)
+
+
+class _OnGrid(_Gridded):
     """Give codes of one grid."""
 
     def __init__(self, grid: Grid) -> None:
@@ -95,7 +104,7 @@ class QuantizeInput(_OnGrid):
         return _clamped(torch.round(x * (1 / self.grid.scale)) + self.grid.zero_point)
 
 
-class IntegerLayer(nn.Module):
+class IntegerLayer(_Gridded):
     """Multiply codes by codes, sum in int32, bring the sum to the output grid.
 
     ``sum (x - zero) * w = sum x * w - zero * sum w``: the second term does not depend on the input and
@@ -210,7 +219,7 @@ class IntegerReLU(_OnGrid):
         return x.clamp(min=self.grid.zero_point)
 
 
-class IntegerAdd(nn.Module):
+class IntegerAdd(_Gridded):
     """Add activations of two grids on a third.
 
     Both factors share one shift, so that the sum is rounded once.
@@ -219,9 +228,17 @@ class IntegerAdd(nn.Module):
         CompressionError: the target's steps are so fine that an int32 could overflow.
     """
 
+    left: Grid
+    right: Grid
+    target: Grid
+
     def __init__(self, left: Grid, right: Grid, target: Grid) -> None:
         super().__init__()
-        self.left, self.right, self.target = left, right, target
+        self.take(left=left, right=right, target=target)
+
+    def take(self, **grids: Grid) -> None:
+        super().take(**grids)
+        left, right, target = self.left, self.right, self.target
         ratio = max(left.scale, right.scale) / target.scale
         if ratio > 2**19:
             raise CompressionError(

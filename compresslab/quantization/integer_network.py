@@ -1,5 +1,6 @@
 """Turn a network into one that computes with integers alone."""
 
+import copy
 import operator
 from collections.abc import Iterable
 from typing import cast
@@ -9,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, fx, nn
 
 from compresslab.errors import CompressionError
+from compresslab.models.builders import builder_of
 from compresslab.models.tracing import Watching, trace
 from compresslab.quantization.clipping import Clip, MinMax
 from compresslab.quantization.fake import fake_quantizer
@@ -57,17 +59,38 @@ def quantize_activations(
     Source: Jacob et al., 2018 (arXiv:1712.05877).
     Chapter: 08.
     """
+    traced = _traced(model)
+    seen = _observe(traced, batches)
+    _convert(traced, {node: _grid(node, values, clip) for node, values in seen.items()})
+    traced.meta["builder"] = builder_of(model)  # a file names it
+    return traced.eval()
+
+
+@torch.no_grad()
+def integer_like(model: nn.Module) -> fx.GraphModule:
+    """Convert a network's structure alone: weights of zero, grids of one; a file then brings the numbers.
+
+    Raises:
+        CompressionError: as ``quantize_activations`` does.
+    """
+    bare = copy.deepcopy(model).to_empty(device="cpu")
+    for tensor in (*bare.parameters(), *bare.buffers()):
+        tensor.zero_()
+    traced = _traced(bare)
+    held = [node for node in traced.graph.nodes if node.op != "output"]
+    last = traced.graph.output_node().args[0]
+    _convert(traced, {_grid_holder(traced, node): Grid(1.0, 0) for node in held if node != last})
+    return traced.eval()
+
+
+def _traced(model: nn.Module) -> fx.GraphModule:
+    """Trace a network with its norms folded, and see that all of it can be converted."""
     folded = fold_norms(model)
     traced = fx.GraphModule(folded, trace(folded))
     traced.graph.eliminate_dead_code()
     for node in traced.graph.nodes:
         _check(traced, node)
-    seen = _observe(traced, batches)
-    _convert(traced, {node: _grid(node, values, clip) for node, values in seen.items()})
-    traced.graph.lint()
-    traced.recompile()
-    traced.delete_all_unused_submodules()
-    return traced.eval()
+    return traced
 
 
 def _layer(traced: fx.GraphModule, node: object) -> nn.Module | None:
@@ -200,3 +223,6 @@ def _convert(traced: fx.GraphModule, grids: dict[fx.Node, Grid]) -> None:
     with traced.graph.inserting_after(source):
         codes = traced.graph.call_module("quantize_input", (source,))
     source.replace_all_uses_with(codes, delete_user_cb=lambda user: user is not codes)
+    traced.graph.lint()
+    traced.recompile()
+    traced.delete_all_unused_submodules()

@@ -13,18 +13,29 @@ from collections.abc import Collection, Iterable, Mapping
 from io import BufferedIOBase
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from torch import nn
 from tqdm import tqdm
 
 from compresslab.errors import CompressionError, FormatError, whole
 from compresslab.models.builders import build, builder_of
+from compresslab.models.checking import check_model
 from compresslab.storage.files import target_of, write_whole
 from compresslab.storage.header import HEADER_COST, LARGEST_HEADER, MAGIC, PRELUDE, VERSION, Entry, Header
+from compresslab.storage.integers import (
+    blank,
+    builder_of_integers,
+    check_integers,
+    fill_integers,
+    integer_tensors,
+    is_integer,
+    is_of_integers,
+)
 from compresslab.storage.planes import CODERS
 from compresslab.storage.slots import check_fit, fill, tensors_of
 from compresslab.storage.strict import refusing
-from compresslab.storage.tensors import from_stream, write
+from compresslab.storage.tensors import Stored, Written, from_stream, tie, write
 
 MAX_BYTES = 256_000_000
 PARTS = ("header", "codes", "scales", "indices", "biases", "weights")
@@ -54,15 +65,19 @@ def save(model: nn.Module, path: str | Path, *, plain: bool = False) -> None:
     write_whole(target, _pieces(model, () if plain else tuple(CODERS))[0])
 
 
-def load(path: str | Path, into: nn.Module | None = None, max_bytes: int = MAX_BYTES) -> nn.Module:
+def load(
+    path: str | Path, into: nn.Module | None = None, max_bytes: int = MAX_BYTES, example: Any = None
+) -> nn.Module:
     """Read a model from a file, which may come from a stranger.
 
     Args:
         path: a file that ``save`` wrote.
         into: a float module with the names of the file's tensors. It is filled and returned, and its
             layers get the widths of the file, so that a cut network loads into one that is not; if
-            anything is wrong it stays as it was. Leave it out for the book's own networks.
+            anything is wrong it stays as it was. Leave it out for the book's own networks. Of an integer
+            network it is the one that was converted; a new network is returned.
         max_bytes: what the file may make this call allocate, a megabyte of working space aside.
+        example: inputs of ``into``, needed where it takes other widths and reads no usual images.
 
     Returns:
         The model in evaluation mode, on the devices of ``into`` or the CPU. Its answers are those of
@@ -78,7 +93,7 @@ def load(path: str | Path, into: nn.Module | None = None, max_bytes: int = MAX_B
     if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would wait for ever
         raise FormatError(f"{path} is not a file.")
     with open(path, "rb") as stream:
-        return _load(stream, os.fstat(stream.fileno()).st_size, into, max_bytes)
+        return _load(stream, os.fstat(stream.fileno()).st_size, into, max_bytes, example)
 
 
 def encode(
@@ -130,27 +145,50 @@ def contents(data: bytes, max_bytes: int = MAX_BYTES) -> tuple[Entry, ...]:
 
 def _pieces(model: nn.Module, coders: Collection[str]) -> tuple[list[bytes], Header]:
     """Return a file's pieces, in their order, and what its header says."""
-    tensors = tqdm(tensors_of(model).items(), "encoding", unit="tensor", disable=None, delay=1, leave=False)
-    written = [write(name, value, coders) for name, value in tensors]
-    header = Header(builder_of(model), tuple(entry for entry, _ in written))
+    check_model(model)
+    listed = integer_tensors(model) if is_integer(model) else tensors_of(model)
+    tensors = tqdm(listed.items(), "encoding", unit="tensor", disable=None, delay=1, leave=False)
+    written: list[Written] = []
+    first: dict[int, int] = {}  # where a tensor was written, which stands in several places
+    for name, value in tensors:
+        place = first.setdefault(id(value), len(written))
+        tied = place < len(written)
+        written.append(tie(name, place, written[place]) if tied else write(name, value, coders))
+    builder = builder_of_integers(model) if is_integer(model) else builder_of(model)
+    header = Header(builder, tuple(entry for entry, _ in written))
+    payload = [piece for _, pieces in written for piece in pieces]
+    if "context" in coders and sum(e.work for e in header.entries) > _most_work(sum(map(len, payload)), 0):
+        return _pieces(model, [coder for coder in coders if coder != "context"])  # it would be refused
     head = header.to_bytes()
     _check_loadable(header, head)
-    payload = [piece for _, pieces in written for piece in pieces]
     start = PRELUDE.pack(MAGIC, VERSION, len(head), 0)
     start = PRELUDE.pack(MAGIC, VERSION, len(head), _checksum(start, [head, *payload]))
     return [start, head, *payload], header
 
 
-def _load(stream: BufferedIOBase, size: int, into: nn.Module | None, max_bytes: int) -> nn.Module:
+def _load(
+    stream: BufferedIOBase, size: int, into: nn.Module | None, max_bytes: int, example: Any = None
+) -> nn.Module:
     header = _read_header(stream, size, max_bytes)
-    if into is None:
+    if is_of_integers(header.builder):
+        with refusing("The file does not hold an integer network that can be built"):
+            model = blank(header.builder, into)
+            check_integers(header.entries, model)
+    elif into is None:
         with refusing("The file does not hold a network that can be built"):
             model = _build(header)
             check_fit(header.entries, model)
     else:
-        model = into
-        check_fit(header.entries, model, resize=True)
-    fill(model, {entry.name: from_stream(entry, stream) for entry in header.entries})
+        check_model(model := into)
+        check_fit(header.entries, model, resize=True, example=example)
+    values: dict[str, Stored] = {}
+    for entry in header.entries:
+        tied = None if entry.same is None else values[header.entries[entry.same].name]
+        values[entry.name] = from_stream(entry, stream) if tied is None else tied
+    if is_of_integers(header.builder):
+        fill_integers(model, values)
+    else:
+        fill(model, values)
     return model.eval()
 
 
@@ -180,9 +218,22 @@ def _read_header(stream: BufferedIOBase, size: int, max_bytes: int) -> Header:
             f"The header announces {stored} bytes of tensors, the file holds {size - PRELUDE.size - length}."
         )
     needed = sum(entry.bytes_in_memory for entry in header.entries)
+    if is_of_integers(header.builder):  # floats and copies of them, before the codes are there
+        needed += 20 * sum(entry.count for entry in header.entries)
     working = max((entry.bytes_to_read for entry in header.entries), default=0)
     _check_limit(HEADER_COST * length + needed + working, max_bytes)
+    work = sum(entry.work for entry in header.entries)
+    if work > (most := _most_work(size, max_bytes)):
+        raise FormatError(
+            f"The file takes {work / 1e6:.1f} s to be read, more than the {most / 1e6:.1f} that its "
+            f"{size:,} bytes allow. If you trust it, raise the limit: load(path, max_bytes=...)."
+        )
     return header
+
+
+def _most_work(size: int, max_bytes: int) -> float:
+    """Return how many microseconds a file may take: half a second, and five for each byte."""
+    return (500_000 + 5 * size) * max(1, max_bytes / MAX_BYTES)
 
 
 def _check_limit(needed: int, max_bytes: int) -> None:
@@ -215,5 +266,8 @@ def _check_loadable(header: Header, head: bytes) -> None:
     """Refuse to save what could not be loaded."""
     if len(head) > LARGEST_HEADER or Header.from_bytes(head) != header:
         raise CompressionError(f"The header of {len(head)} bytes would not be read back as it was written.")
-    if header.builder is not None:
-        check_fit(header.entries, _build(header))
+    if not is_of_integers(header.builder):
+        if header.builder is not None:
+            check_fit(header.entries, _build(header))
+    elif header.builder[1]["network"] is not None:
+        check_integers(header.entries, blank(header.builder, None))

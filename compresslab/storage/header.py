@@ -36,8 +36,8 @@ from compresslab.storage.strict import declared, parse_json, refuse_repeated, re
 MAGIC, VERSION = b"CLAB", 1
 PRELUDE = struct.Struct("<4sHII")  # magic, version, header length, checksum
 LARGEST_HEADER, LONGEST_NAME, LARGEST_RANK = 1_000_000, 500, 16
-# Python objects take more memory than the JSON they came from: up to 30 bytes for one, as measured.
-HEADER_COST = 32
+# Python objects take more memory than the JSON they came from: a list of a list up to 52 bytes for one.
+HEADER_COST = 64
 # Working space per value of a matrix and per number of a list while planes are read: a decoder's symbols
 # as 32-bit numbers and the mask; places and the steps between them as 64-bit numbers. Measured, with room.
 _PER_VALUE, _PER_LISTED = 8, 32
@@ -55,6 +55,8 @@ DTYPES = {
     "bool": torch.bool,
 }
 LAYOUTS = {dtype: layout for layout, dtype in DTYPES.items()}
+
+WORDS = ("packed", "coded", "same")  # layouts that are no number types
 
 Builder = tuple[str, dict[str, Any]]
 
@@ -76,7 +78,7 @@ class Raw(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 
 
 class Packed(Raw, frozen=True):
-    """Declare a weight of codes side by side: the index of its scheme comes last."""
+    """Declare codes side by side, or a tensor that came before: the place of the scheme, or of the tensor."""
 
     values: Natural
 
@@ -94,6 +96,7 @@ class Entry:
     Args:
         layout: a number type, or ``"packed"`` for codes.
         coding: how the values are written where that is not plain.
+        same: the place in the file of the entry whose tensor it is; None for its own.
 
     >>> Entry("fc1.bias", (100,), "f32").bytes_by_part
     {'biases': 400}
@@ -104,6 +107,7 @@ class Entry:
     layout: str
     scheme: Scheme | None = None
     coding: Coding | None = None
+    same: int | None = None
 
     @property
     def count(self) -> int:
@@ -128,6 +132,8 @@ class Entry:
     @property
     def bytes_by_part(self) -> dict[str, int]:
         """Bytes in the file."""
+        if self.same is not None:
+            return {}
         planes = [plane.length for plane in self.coding.planes] if self.coding else []
         if self.scheme is None:
             part = "biases" if self.name.rpartition(".")[2] == "bias" else "weights"
@@ -146,14 +152,23 @@ class Entry:
     @property
     def bytes_in_memory(self) -> int:
         """Bytes once decoded: a code takes a whole byte."""
+        if self.same is not None:
+            return 0
         return self.bytes_by_part.get("scales", 0) + self.count * self.dtype.itemsize
 
     @property
     def bytes_to_read(self) -> int:
         """Working space while the values are read, of which one tensor needs it at a time."""
-        if self.coding is None:
+        if self.coding is None or self.same is not None:
             return self.bytes_by_part.get("codes", 0)
         return _PER_VALUE * self.count + _PER_LISTED * self.coding.listed + self.bytes_in_file
+
+    @property
+    def work(self) -> float:
+        """Microseconds that the values take to be read, beside what every file of that size takes."""
+        if self.coding is None or self.same is not None:
+            return 0
+        return self.coding.work(self.matrix_shape, self.scheme.bits if self.scheme else None)
 
 
 @dataclass(frozen=True)
@@ -193,20 +208,29 @@ class Header:
         entries = []
         for item in content.tensors:
             with refusing(f"The tensor {str(item[:1])[1:-1]:.80}"):
-                entries.append(_entry(item, schemes))
+                entries.append(_entry(item, schemes, entries))
         refuse_repeated((entry.name for entry in entries), "tensor")
         return cls(content.builder, tuple(entries))
 
 
 def _to_list(entry: Entry, schemes: list[Scheme]) -> list[Any]:
     scheme = [schemes.index(entry.scheme)] if entry.scheme else []
+    if entry.same is not None:
+        return [entry.name, entry.shape, "same", entry.same]
     if entry.coding is None:
         return [entry.name, entry.shape, entry.layout, *scheme]
     return [entry.name, entry.shape, "coded", *(scheme or [entry.layout]), *to_builtins(entry.coding)]
 
 
-def _entry(item: list[Any], schemes: list[Scheme]) -> Entry:
-    layout = one_of(item[2] if len(item) > 2 else None, (*DTYPES, "packed", "coded"), "layout")
+def _entry(item: list[Any], schemes: list[Scheme], before: list[Entry]) -> Entry:
+    layout = one_of(item[2] if len(item) > 2 else None, (*DTYPES, *WORDS), "layout")
+    if layout == "same":
+        row = declared(item, Packed, "It")
+        if row.values >= len(before) or before[row.values].same is not None:
+            raise FormatError(f"It should be the tensor {row.values} before it, which is none of its own.")
+        if row.shape != before[row.values].shape:
+            raise FormatError(f"It has shape {row.shape!r:.80}, the tensor that it is has another.")
+        return replace(before[row.values], name=row.name, same=row.values)
     if layout != "coded":
         return _plain(declared(item, Packed if layout == "packed" else Raw, "It"), schemes)
     entry, coding = _plain(declared(item[:4], Coded, "It"), schemes), declared(item[4:], Coding, "Its coding")

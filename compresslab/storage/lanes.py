@@ -29,7 +29,7 @@ def write_words(
 
     There must be a symbol at least; a word has its first bit on top.
     """
-    lanes, steps = _deal(len(symbols))
+    lanes, steps = deal(len(symbols))
     dealt = np.full(steps * lanes, _filler(lengths), dtype=np.uint8)
     dealt[: len(symbols)] = symbols
     by_lane = dealt.reshape(steps, lanes).T
@@ -78,7 +78,7 @@ def read_words(data: bytes, count: int, lengths: Lengths) -> UInt8[np.ndarray, "
     Raises:
         FormatError: the lengths are not those of a code, or the data ends early, late or on other bits.
     """
-    lanes, steps = _deal(count)
+    lanes, steps = deal(count)
     longest, (symbols, used) = int(lengths.max()), _endings(lengths)
     if len(data) % 2 or len(data) // 2 > steps * lanes:
         raise FormatError(f"at most {steps * lanes} pieces of two bytes can follow, found {len(data)} bytes")
@@ -106,7 +106,7 @@ def read_words(data: bytes, count: int, lengths: Lengths) -> UInt8[np.ndarray, "
     return flat[:count]
 
 
-def _deal(count: int) -> tuple[int, int]:
+def deal(count: int) -> tuple[int, int]:
     """Return how many lanes the symbols are dealt to, and in how many steps."""
     lanes = min(max(1, count // _EACH), _MOST)
     return lanes, -(-count // lanes)

@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 from compresslab.errors import FormatError, one_of
 from compresslab.storage import huffman, places, ranges
 from compresslab.storage.bits import pack, packed_size, unpack
+from compresslab.storage.lanes import deal
 
 LARGEST_COUNT = 1 << 48
 WAYS = ("dense", "bitmap", *(f"gaps{bits}" for bits in places.GAP_BITS), "rows")
@@ -36,11 +37,13 @@ class Coder:
 
     Args:
         bound: of the bytes that it takes, from below, as each number's count alone tells it.
+        work: of reading a plane of that shape, in microseconds of one core of 2020.
     """
 
     write: Callable[[Matrix, int], bytes]
     read: Callable[[bytes, Shape, int], Matrix]
     bound: Callable[[Int[np.ndarray, " alphabet"]], float]
+    work: Callable[[Shape], float]
 
 
 CODERS = {
@@ -48,21 +51,25 @@ CODERS = {
         pack,
         lambda data, shape, bits: unpack(data, bits, math.prod(shape)).reshape(shape),
         lambda counts: packed_size(int(counts.sum()), (len(counts) - 1).bit_length()),
+        lambda shape: 0.005 * math.prod(shape),
     ),
     "huffman": Coder(
         lambda plane, bits: huffman.encode(plane, 1 << bits),
         lambda data, shape, bits: huffman.decode(data, math.prod(shape), 1 << bits).reshape(shape),
         huffman.size_bound,
+        lambda shape: 15 * deal(math.prod(shape))[1] + 0.05 * math.prod(shape),
     ),
     "range": Coder(
         lambda plane, bits: ranges.encode(plane, 1 << bits),
         lambda data, shape, bits: ranges.decode(data, shape, 1 << bits),
         lambda counts: ranges.size_bound(counts[None]),
+        lambda shape: 0.03 * math.prod(shape),
     ),
     "context": Coder(
         lambda plane, bits: ranges.encode(plane, 1 << bits, ranges.CONTEXTS),
         lambda data, shape, bits: ranges.decode(data, shape, 1 << bits, ranges.CONTEXTS),
         lambda counts: 2 + ranges.CONTEXTS * len(counts),  # its tables
+        lambda shape: 60 * ranges.steps_of(shape) + 0.06 * math.prod(shape),
     ),
 }
 
@@ -112,6 +119,13 @@ class Coding(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
         """How many numbers stand in planes that are lists, not matrices."""
         return sum(plane.count for plane in self.planes[self.way in ("dense", "bitmap") :])
 
+    def work(self, shape: Shape, bits: int | None) -> float:
+        """Say how much work its planes are to read, in microseconds."""
+        return sum(
+            CODERS[plane.coder].work(numbers)
+            for plane, (numbers, _) in zip(self.planes, self._whole_plan(shape, bits), strict=True)
+        )
+
     @property
     def bytes_in_header(self) -> int:
         """What it costs to say so."""
@@ -132,7 +146,7 @@ class Coding(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
         most = 1 << bits if bits and not dense else 1
         if self.background >= most or self.kept > size or (dense and self.kept != size):
             raise FormatError(f"{self.kept} values beside {self.background} cannot stand in {size} places.")
-        plan = self._plan(shape) + ([((1, self.kept), bits)] if bits else [])
+        plan = self._whole_plan(shape, bits)
         if len(plan) != len(self.planes):
             raise FormatError(f"The way {self.way} needs {len(plan)} planes, found {len(self.planes)}.")
         for plane, (numbers, width) in zip(self.planes, plan, strict=True):
@@ -143,6 +157,11 @@ class Coding(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
                 raise FormatError(
                     f"{plane.count} packed numbers of {width} bits cannot fill {plane.length} bytes."
                 )
+
+    def _whole_plan(self, shape: Shape, bits: int | None) -> Plan:
+        """Return shape and width of all planes; those of codes are listed, but for the dense way."""
+        kept = shape if self.way == "dense" else (1, self.kept)
+        return self._plan(shape) + ([(kept, bits)] if bits else [])
 
     def _plan(self, shape: Shape) -> Plan:
         """Return shape and width of the planes of places."""

@@ -222,12 +222,19 @@ def _count(grid: Grid, contexts: Grid, count: int, alphabet: int) -> Int[np.ndar
 
 def _grid(symbols: Symbols, filler: int) -> Grid:
     """Deal rows to lanes, a column to a step; cut long rows, join short ones, and fill the last lane."""
-    columns = symbols.shape[1]
-    width = columns * -(-_NARROW // columns) if columns < _NARROW else -(-columns // -(-columns // _WIDE))
+    width = steps_of(symbols.shape)
     lanes = -(-symbols.size // width)
     flat = np.full(lanes * width, filler, dtype=np.uint8)
     flat[: symbols.size] = symbols.reshape(-1)
     return np.ascontiguousarray(flat.reshape(lanes, width).T)
+
+
+def steps_of(shape: tuple[int, ...]) -> int:
+    """Say how many steps a matrix with contexts takes: short rows are joined, long ones cut."""
+    columns = shape[1]
+    if columns < _NARROW:
+        return columns * -(-_NARROW // max(1, columns))
+    return -(-columns // -(-columns // _WIDE))
 
 
 def _lanes_at(step: int, grid: Shape, count: int) -> int:

@@ -6,11 +6,14 @@ may come from a stranger, so its shapes are tried first on a copy of the module 
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
+from compresslab.models.inputs import call, each_tensor
+from compresslab.models.parameters import layer_weights
 from compresslab.quantization.layers import QuantizedLayer, quantized_like, replace
 from compresslab.quantization.scheme import QuantizedTensor
 from compresslab.storage.header import Entry
@@ -29,45 +32,58 @@ _SIZES = (  # what says how long a layer's vectors are; layers of other kinds ar
 
 
 def tensors_of(model: nn.Module) -> dict[str, Stored]:
-    """List what a file holds of a model: its state dict, with a quantized layer's buffers as one weight."""
+    """List what a file holds of a model: its state dict, with a quantized weight's buffers as one.
+
+    A tensor that stands in several places is listed in each of them, as the same object.
+    """
     layers = {n: m for n, m in model.named_modules(remove_duplicate=False) if isinstance(m, QuantizedLayer)}
     if "" in layers:
         raise CompressionError("A single quantized layer cannot be saved; wrap it: nn.Sequential(layer).")
     found: dict[str, Stored] = {}
-    owners: dict[int, str] = {}
+    weights: dict[int, QuantizedTensor] = {}
     for name, value in model.state_dict(keep_vars=True).items():
         if not isinstance(value, Tensor):
             raise CompressionError(f"{name} is a {type(value).__name__}; only tensors can be saved.")
-        if (owner := owners.setdefault(id(value), name)) != name:
-            raise CompressionError(f"{owner} and {name} are one tensor; give each its own copy first.")
         layer, _, leaf = name.rpartition(".")
         if layer in layers:
-            found.setdefault(f"{layer}.weight", layers[layer].quantized)
+            weight = layers[layer].quantized
+            found.setdefault(f"{layer}.weight", weights.setdefault(id(weight.codes), weight))
         if layer not in layers or leaf == "bias":
             found[name] = value
     return found
 
 
-def check_fit(entries: Sequence[Entry], model: nn.Module, resize: bool = False) -> None:
+def check_fit(entries: Sequence[Entry], model: nn.Module, resize: bool = False, example: Any = None) -> None:
     """Hold the file's tensors against the module's, without touching either.
 
     Args:
         entries: what the file holds.
         model: where it shall go.
-        resize: let layers take other widths than they have.
+        resize: let layers take other widths than they have, if they then run together.
+        example: inputs of the module.
     """
     slots, names = tensors_of(model), {entry.name for entry in entries}
     for what, lost in (("has no", slots.keys() - names), ("has a surplus", names - slots.keys())):
         if lost:
             raise CompressionError(f"The file {what} tensor {min(lost)!r:.80}; it belongs to another module.")
-    for entry in entries:
-        _check_slot(entry, slots[entry.name], model, resize)
+    weights = {(id(weight.layer), weight.parameter) for weight in layer_weights(model)}
+    homes: dict[int, tuple[str, int]] = {}
+    for place, entry in enumerate(entries):
+        slot, home = slots[entry.name], place if entry.same is None else entry.same
+        _check_slot(entry, slot, model, weights, resize)
+        name, other = homes.setdefault(id(slot), (entry.name, home))
+        if other != home:
+            raise CompressionError(
+                f"{name} and {entry.name} are one tensor in the module, two in the file; give each its own."
+            )
     _check_precision(entries, slots)
     if resize:
-        _resized(model, {entry.name: entry.shape for entry in entries})
+        _resized(model, {entry.name: entry.shape for entry in entries}, example)
 
 
-def _check_slot(entry: Entry, slot: Stored, model: nn.Module, resize: bool) -> None:
+def _check_slot(
+    entry: Entry, slot: Stored, model: nn.Module, weights: set[tuple[int, str]], resize: bool
+) -> None:
     """Refuse a tensor that cannot take its place."""
     if isinstance(slot, QuantizedTensor):
         raise CompressionError(f"{entry.name} is quantized already; load into the float network.")
@@ -79,8 +95,7 @@ def _check_slot(entry: Entry, slot: Stored, model: nn.Module, resize: bool) -> N
     module = model.get_submodule(layer)
     if leaf not in module._parameters and leaf not in module._buffers:
         raise CompressionError(f"{entry.name} is no parameter or buffer of {type(module).__name__}.")
-    quantizable = leaf == "weight" and layer and isinstance(module, nn.Linear | nn.Conv2d)
-    if entry.scheme is not None and not quantizable:
+    if entry.scheme is not None and not (layer and (id(module), leaf) in weights):
         raise CompressionError(f"{entry.name} is quantized in the file; only layers inside a module can be.")
 
 
@@ -100,15 +115,18 @@ def fill(model: nn.Module, values: Mapping[str, Stored]) -> None:
     """Put the values into the module: first all that can fail, then the assignments.
 
     Parameters are replaced, not written to: give them to an optimizer after loading. A module with other
-    shapes takes those of the values.
+    shapes takes those of the values; what stands in several places is one object in all of them.
     """
-    alike = _resized(model, {name: tuple(value.shape) for name, value in values.items()})
+    alike = _shaped(model, {name: tuple(value.shape) for name, value in values.items()})
     new: dict[str, Tensor | nn.Module] = {}
+    moved: dict[int, Stored] = {}
     for name, value in values.items():
         layer, _, leaf = name.rpartition(".")
-        moved = _in_place_of(getattr(model.get_submodule(layer), leaf), value)
-        codes = isinstance(moved, QuantizedTensor)
-        new[name] = quantized_like(alike.get_submodule(layer), moved) if codes else moved
+        if id(value) not in moved:
+            moved[id(value)] = _in_place_of(getattr(model.get_submodule(layer), leaf), value)
+        here = moved[id(value)]
+        codes = isinstance(here, QuantizedTensor)
+        new[name] = quantized_like(alike.get_submodule(layer), here) if codes else here
     for name, value in sorted(new.items(), key=lambda item: isinstance(item[1], Tensor)):  # layers first
         layer, _, leaf = name.rpartition(".")
         if isinstance(value, Tensor):
@@ -130,12 +148,29 @@ def _in_place_of(old: Tensor, value: Stored) -> Stored:
     return nn.Parameter(value.to(device), requires_grad=old.requires_grad and value.is_floating_point())
 
 
-def _resized(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
-    """Return the module, or where shapes differ a copy on the meta device that has them.
+def _resized(model: nn.Module, shapes: Mapping[str, tuple[int, ...]], example: Any) -> None:
+    """See that layers of other shapes run together, on inputs that the module itself runs on.
 
     Raises:
-        CompressionError: a layer cannot have such a shape, or the layers no longer fit each other.
+        CompressionError: a layer cannot have such a shape, the layers do not fit each other, or what the
+            module reads is not known.
     """
+    if (twin := _shaped(model, shapes)) is model:
+        return
+    for inputs in _images(model) if example is None else [example]:
+        inputs = each_tensor(inputs, lambda tensor: tensor.to("meta"))
+        if _fault(_on_meta(model, {}), inputs) is None:
+            if (fault := _fault(twin, inputs)) is not None:
+                raise CompressionError(f"The file's layers do not fit each other in this module: {fault}.")
+            return
+    raise CompressionError(
+        "The file's layers have other widths than the module's; to try whether they run together, give what "
+        f"{type(model).__name__:.80} reads: load(path, into=module, example=inputs)."
+    )
+
+
+def _shaped(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> nn.Module:
+    """Return the module, or where shapes differ a copy on the meta device that has them."""
     slots = model.state_dict()
     if all(tuple(slots[name].shape) == shape for name, shape in shapes.items()):
         return model
@@ -144,11 +179,6 @@ def _resized(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> nn.Modu
     twin = _on_meta(model, shapes)
     refit(twin)
     _check_vectors(twin)
-    for image in _images(model):
-        if _fault(_on_meta(model, {}), image) is None:
-            if (fault := _fault(twin, image)) is not None:
-                raise CompressionError(f"The file's layers do not fit each other in this module: {fault}.")
-            break
     return twin
 
 
@@ -189,7 +219,7 @@ def _on_meta(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> nn.Modu
 
 
 def _images(model: nn.Module) -> Iterator[Tensor]:
-    """Yield inputs that the module may be made for, by its first layer."""
+    """Yield images that the module may be made for, by its first layer."""
     first = next((m for m in model.modules() if isinstance(m, (nn.Linear, *_CONVOLUTIONS))), None)
     kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     if isinstance(first, nn.Linear):
@@ -200,11 +230,11 @@ def _images(model: nn.Module) -> Iterator[Tensor]:
             yield torch.empty((1, first.in_channels, *sides), dtype=kind, device="meta")
 
 
-def _fault(model: nn.Module, image: Tensor) -> str | None:
+def _fault(model: nn.Module, inputs: Any) -> str | None:
     """Run a module without numbers, and return what it complains of."""
     try:
         with torch.no_grad():
-            model(image)
+            call(model, inputs)
     except Exception as error:  # whatever the module's own code raises
-        return (str(error) or type(error).__name__).splitlines()[0]
+        return (str(error) or type(error).__name__).splitlines()[0][:200]
     return None

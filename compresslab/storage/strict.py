@@ -27,7 +27,11 @@ def parse_json(data: bytes) -> Any:
     """
     try:
         value = json.loads(
-            data.decode("utf-8"), parse_constant=_finite, parse_float=_finite, object_pairs_hook=_object
+            data.decode("utf-8"),
+            parse_int=_short,
+            parse_constant=_finite,
+            parse_float=_finite,
+            object_pairs_hook=_object,
         )
     except FormatError:
         raise
@@ -71,6 +75,13 @@ def _check_depth(value: Any, levels: int) -> None:
         raise FormatError(f"The header is nested deeper than {DEEPEST} levels.")
     for child in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
         _check_depth(child, levels - 1)
+
+
+def _short(text: str) -> int:
+    """Read a whole number; a longer one could not even be printed."""
+    if len(text) > 20:
+        raise FormatError(f"The header holds a number of {len(text):,} digits, {text:.20}...")
+    return int(text)
 
 
 def _finite(text: str) -> float:

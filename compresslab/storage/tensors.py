@@ -44,6 +44,11 @@ def write(name: str, value: Stored, coders: Collection[str]) -> Written:
         raise CompressionError(f"{name} cannot be saved: {error}") from error
 
 
+def tie(name: str, place: int, written: Written) -> Written:
+    """Describe a tensor that was written before, under the name of another place."""
+    return replace(written[0], name=name, same=place), []
+
+
 def _entry_of(name: str, value: Stored) -> Entry:
     if isinstance(value, QuantizedTensor):
         return Entry(name, value.shape, "packed", value.scheme)
