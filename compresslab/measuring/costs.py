@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from compresslab.models.inputs import Inputs, answers_of
-from compresslab.models.tracing import evaluating
+from compresslab.models.inputs import Inputs, answers_of, call, each_tensor, fitted, rows_of
+from compresslab.models.tracing import device_of, evaluating
 from compresslab.quantization.integer import IntegerLayer
 from compresslab.quantization.layers import QuantizedLayer
 
@@ -123,34 +123,43 @@ def _one_by_one() -> Iterator[None]:
 
 
 def time_batches(
-    model: nn.Module, images: Tensor, *, batches: Sequence[int] = (1, 64), repeats: int = 30
+    model: nn.Module, inputs: Inputs, *, batches: Sequence[int] = (1, 64), repeats: int = 30
 ) -> Latency:
     """Time the network on batches of the given sizes.
 
     Args:
         model: the network, in evaluation mode.
-        images: where the batches come from, repeated where they are too few.
+        inputs: where the batches come from, repeated where they are too few; used as they are where their
+            tensors do not agree on how many examples there are.
         batches: sizes.
         repeats: timed runs per size at most; once a second has gone by, five are enough.
     """
+    inputs, rows = fitted(inputs, model), rows_of(inputs)
+
+    def repeated(size: int) -> Inputs:
+        places = torch.arange(size) % rows[0]
+        return inputs if len(set(rows)) > 1 else each_tensor(inputs, lambda t: t[places.to(t.device)])
+
     with torch.inference_mode():
-        timings = [_time(model, images[torch.arange(size) % len(images)], repeats) for size in batches]
+        timings = [_time(model, repeated(size), size, repeats) for size in batches]
     return Latency(torch.get_num_threads(), tuple(timings))
 
 
-def _time(model: nn.Module, batch: Tensor, repeats: int) -> Timing:
+def _time(model: nn.Module, batch: Inputs, size: int, repeats: int) -> Timing:
     for _ in range(_WARM_UP):
-        model(batch)
+        call(model, batch)
     times: list[float] = []
     while len(times) < repeats and (len(times) < _FEWEST or sum(times) < _ENOUGH_MS):
         times.append(_milliseconds(model, batch))
     low, median, high = torch.tensor(times).quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
-    return Timing(len(batch), len(times), median, low, high)
+    return Timing(size, len(times), median, low, high)
 
 
-def _milliseconds(model: nn.Module, batch: Tensor) -> float:
+def _milliseconds(model: nn.Module, batch: Inputs) -> float:
     start = time.perf_counter()
-    model(batch)
+    call(model, batch)
+    if device_of(model).type == "cuda":
+        torch.cuda.synchronize()  # a kernel is only put into a queue
     return 1000 * (time.perf_counter() - start)
 
 
@@ -166,3 +175,10 @@ def stored_weights(model: nn.Module) -> Iterator[Tensor]:
             if id(parameter) not in seen:
                 seen.add(id(parameter))
                 yield parameter
+
+
+def count_codes(model: nn.Module) -> int:
+    """Count the weights that are held as codes."""
+    held = (module for module in model.modules() if isinstance(module, QuantizedLayer | IntegerLayer))
+    buffers = (pair for module in held for pair in module.named_buffers(recurse=False))
+    return sum(buffer.numel() for name, buffer in buffers if name.endswith("codes"))

@@ -303,11 +303,17 @@ def untimed(name="tiny", seed=0):
 SMALL, NOISE = models.article(4, 6, 12), some_data()
 EMPTY = ImageData("empty", NOISE.train, NOISE.train, NOISE.test[:0])
 REFUSED = [
-    (measuring(nn.Sequential(nn.Flatten(), nn.Linear(100, 10))), r"fails on .* shape \(1, 28, 28\)"),
-    (measuring(nn.Sequential(nn.Flatten(), nn.Linear(784, 9))), r"10 or more values each, but gave \(8, 9\)"),
-    (measuring(nn.Conv2d(1, 10, 3)), "but gave"),
-    (measuring(Silent()), r"answer 8 images .* gave \(4, 10\)"),
-    *[(measuring(SMALL, wrong), "name and test images") for wrong in (NOISE.test, EMPTY, torch.zeros(3))],
+    (measuring(nn.Sequential(nn.Flatten(), nn.Linear(100, 10))), r"fails on .* shape \(40, 1, 28, 28\)"),
+    (measuring(nn.Sequential(nn.Flatten(), nn.Linear(784, 9))), r"10 or more values .* gave \(40, 9\)"),
+    (measuring(nn.Conv2d(1, 10, 3)), "but the network gave"),
+    (measuring(Silent()), r"for each of \(40,\) labels, but the network gave \(20, 10\)"),
+    *[
+        (measuring(SMALL, none), "has no test examples; give a data set")
+        for none in (EMPTY, [], NOISE.test[:0])
+    ],
+    (measuring(SMALL, NOISE.test.images), "for each of None labels"),
+    (measuring(SMALL, 3), "A int was given as data; give a Split, a DataLoader or a list"),
+    (measuring(len), "was given for a model"),
     (lambda: untimed().latency_ms, r"'tiny'.*latency=True"),
     (lambda: replace(untimed(), accuracy=Accuracy(1, 40)).answers, "only counts are held"),
     (lambda: McNemar(-1, 3), "negative"),
