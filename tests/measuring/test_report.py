@@ -231,7 +231,11 @@ def test_several_comparisons_in_one_table_are_corrected_and_the_note_says_so(rep
     assert two.p_values == (2 * 0.5**6,)
     assert three.p_values == Holm([2 * 0.5**6, 1.0]).adjusted == (4 * 0.5**6, 1.0)
     for table, found, note in (
-        (two, "shows, p = 0.031", "two-sided test; above 0.05 a difference does not show with this much data."),
+        (
+            two,
+            "shows, p = 0.031",
+            "two-sided test; above 0.05 a difference does not show with this much data.",
+        ),
         (three, "does not show, p = 0.062", "test, corrected by Holm for 2 comparisons; above 0.05"),
     ):
         assert found in repr(table).splitlines()[3]
