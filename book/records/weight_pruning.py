@@ -4,29 +4,32 @@ Run from the root of the repository: python book/records/weight_pruning.py
 
 Each seed trains a dense network, the start. From it every row gets the same further epochs: the control
 trains on, the others prune in rounds along the cubic schedule with their zeros held, and train on to the end.
-Rates are chosen with seed 0 by the loss on validation, once for the control and once for 95 % pruned.
-Criteria and scopes are compared at the largest share that costs seed 0 at most one point on validation. The
-test split is read for the record and chooses nothing.
+Rates are chosen with seed 0 by the loss on validation, once for the control and once for 95 % pruned, over a
+grid that grows until the best is inside it; all pruned rows share the latter. Criteria and scopes are
+compared at the largest share that costs seed 0 at most one point on validation. The test split is read for
+the record and chooses nothing. Finished runs stand in build/records, so an interrupted run goes on.
 """
 
 import copy
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any
 
 import torch
+from runs import Runs, tuned
 from torch import nn
 
 import compresslab as cl
 from compresslab import criteria, data, models
-from compresslab.measuring import McNemar
 from compresslab.pruning import cubic, hold_zeros, rewind
 from compresslab.teaching import records
-from compresslab.training import Accuracy, read_out, weights_of
+from compresslab.training import read_out, weights_of
 
 RECORD = records.FOLDER / "weight_pruning.json"
 SEEDS = (0, 1, 2)
-RATES = (2e-3, 4e-3)
+RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 SHARES = (0.9, 0.95, 0.97, 0.98, 0.99)
 RIVALS = ("per layer", "random", "gradient", "activation", "at once", "rewound", "fresh weights")
 
@@ -61,7 +64,7 @@ class Experiment:
 
     def __init__(self, name: str, images: data.ImageData) -> None:
         self.name, self.images, self.recipe = name, images, RECIPES[name]
-        self.starts = [self._start(seed) for seed in SEEDS]
+        self.start, self.pruned = cache(self._start), cache(self._pruned)
 
     def _train(self, model: nn.Module, epochs: int, rate: float, seed: int) -> nn.Module:
         settings = {"lr": rate, "seed": seed, "progress": False, "after_step": hold_zeros(model)}
@@ -73,14 +76,14 @@ class Experiment:
 
     def control(self, rate: float, seed: int) -> nn.Module:
         """Train the dense network on."""
-        return self._train(copy.deepcopy(self.starts[seed]), self.recipe.further, rate, seed)
+        return self._train(copy.deepcopy(self.start(seed)), self.recipe.further, rate, seed)
 
-    def pruned(
+    def _pruned(
         self, share: float, rate: float, seed: int, criterion: criteria.Criterion = criteria.magnitude,
         per_layer: bool = False, rounds: bool = True,
     ) -> nn.Module:  # fmt: skip
         """Prune in rounds and train on after each, or at once and then train."""
-        recipe, model = self.recipe, self.starts[seed]
+        recipe, model = self.recipe, self.start(seed)
         steps = [(level, recipe.each) for level in cubic(share, recipe.rounds)]
         steps[-1] = (share, recipe.after)
         for level, epochs in steps if rounds else [(share, recipe.further)]:
@@ -97,39 +100,38 @@ class Experiment:
 
 def run(name: str, images: data.ImageData) -> dict:
     """Return the record of one network."""
-    bench, rows, found, made = Experiment(name, images), {}, {}, {}
+    bench, runs = Experiment(name, images), Runs(f"{RECORD.stem}_{name}")
+    rows: dict[str, list[dict]] = {}
 
-    def note(row: str, seed: int, model: nn.Module) -> None:
-        rows.setdefault(row, {})[seed] = found[row, seed] = judged(model, images)
-        made[row, seed] = model
-        print(f"{name}, {row}, seed {seed}: {found[row, seed][0]}", flush=True)
+    def note(row: str, seed: int, make: Callable[..., nn.Module], *asked: Any) -> dict:
+        found = runs.of((row, seed), lambda: judged(make(*asked), images))
+        rows.setdefault(row, []).append(found)
+        return found
 
-    tried: dict[str, dict[float, float]] = {"control": {}, "95 %": {}}
-    for rate in RATES:
-        for row, model in (("control", bench.control(rate, 0)), ("95 %", bench.pruned(0.95, rate, 0))):
-            tried[row][rate] = round(read_out(model, images.validation, 500)[1], 4)
-    slow, fast = (min(losses, key=losses.__getitem__) for losses in tried.values())
+    def loss(row: str, make: Callable[..., nn.Module], *asked: Any) -> float:
+        return runs.of((row, asked[-2]), lambda: round(read_out(make(*asked), images.validation, 500)[1], 4))
+
+    slow, of_control = tuned(lambda rate: loss("rate of the control", bench.control, rate, 0), RATES)
+    fast, of_pruned = tuned(lambda rate: loss("rate of 95 %", bench.pruned, 0.95, rate, 0), RATES)
     for seed in SEEDS:
-        note("start", seed, bench.starts[seed])
-        note("control", seed, bench.control(slow, seed))
-    for share in SHARES:
-        note(label(share), 0, bench.pruned(share, fast, 0))
-    limit = found["control", 0][0]["validation"] - len(images.validation) // 100
-    chosen = max(share for share in SHARES if found[label(share), 0][0]["validation"] >= limit)
+        note("start", seed, bench.start, seed)
+        note("control", seed, bench.control, slow, seed)
+    first = {share: note(label(share), 0, bench.pruned, share, fast, 0) for share in SHARES}
+    limit = rows["control"][0]["validation"] - len(images.validation) // 100
+    chosen = max(share for share, found in first.items() if found["validation"] >= limit)
     for seed in SEEDS[1:]:
         for share in sorted({0.9, 0.95, chosen}):
-            note(label(share), seed, bench.pruned(share, fast, seed))
+            note(label(share), seed, bench.pruned, share, fast, seed)
     for seed in SEEDS:
-        for row, make in rivals(bench, chosen, fast, made[label(chosen), seed], seed).items():
-            note(row, seed, make())
+        for row, make in rivals(bench, chosen, fast, seed).items():
+            note(row, seed, make)
+    tried = {"control": of_control, "95 %": of_pruned}
     return {
         "recipe": asdict(bench.recipe) | {"further": bench.recipe.further},
         "rates": {row: {f"{rate:g}": loss for rate, loss in losses.items()} for row, losses in tried.items()},
         "chosen rates": {"control": slow, "pruned": fast},
         "chosen share": chosen,
-        "rows": {row: [counts for counts, _ in runs.values()] for row, runs in rows.items()},
-        "against the control": against("control", [label(s) for s in sorted({0.9, 0.95, chosen})], found),
-        "against the chosen": against(label(chosen), [row for row in rows if row in RIVALS], found),
+        "rows": rows,
     }
 
 
@@ -137,9 +139,7 @@ def label(share: float) -> str:
     return f"{100 * share:g} %"
 
 
-def rivals(
-    bench: Experiment, share: float, rate: float, zeros: nn.Module, seed: int
-) -> dict[str, Callable[[], nn.Module]]:
+def rivals(bench: Experiment, share: float, rate: float, seed: int) -> dict[str, Callable[[], nn.Module]]:
     """Say what is held against global magnitude in rounds, at the chosen share."""
     both = {
         "per layer": lambda: bench.pruned(share, rate, seed, per_layer=True),
@@ -151,31 +151,18 @@ def rivals(
         "gradient": lambda: bench.pruned(share, rate, seed, criteria.gradient),
         "activation": lambda: bench.pruned(share, rate, seed, criteria.activation),
         "at once": lambda: bench.pruned(share, rate, seed, rounds=False),
-        "rewound": lambda: bench.rewound(zeros, rate, seed, fresh=seed),
-        "fresh weights": lambda: bench.rewound(zeros, rate, seed, fresh=100 + seed),
+        "rewound": lambda: bench.rewound(bench.pruned(share, rate, seed), rate, seed, fresh=seed),
+        "fresh weights": lambda: bench.rewound(bench.pruned(share, rate, seed), rate, seed, fresh=100 + seed),
     }
 
 
-def judged(model: nn.Module, images: data.ImageData) -> tuple[dict, Accuracy]:
-    """Return counts for the record, and the single answers on test."""
-    weights, test = weights_of(model).values(), cl.evaluate(model, images)
-    counts = {
-        "zeros": sum(int((weight == 0).sum()) for weight in weights),
+def judged(model: nn.Module, images: data.ImageData) -> dict[str, int]:
+    """Return counts for the record."""
+    return {
+        "zeros": sum(int((weight == 0).sum()) for weight in weights_of(model).values()),
         "validation": cl.evaluate(model, images.validation).correct,
-        "test": test.correct,
+        "test": cl.evaluate(model, images).correct,
     }
-    return counts, test
-
-
-def against(first: str, others: list[str], found: dict) -> dict[str, list[dict]]:
-    """Test rows against a first one, each seed by itself."""
-
-    def pair(row: str, seed: int) -> dict:
-        one, other = (found[name, seed][1].hits for name in (first, row))
-        test = McNemar(int((one & ~other).sum()), int((~one & other).sum()))
-        return {"only_first": test.only_first, "only_second": test.only_second, "p": round(test.p_value, 4)}
-
-    return {row: [pair(row, seed) for seed in SEEDS] for row in others if row != first}
 
 
 def main() -> None:

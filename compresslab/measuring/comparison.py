@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from compresslab.errors import CompressionError
 from compresslab.measuring.report import Report
-from compresslab.measuring.statistics import LEVEL, McNemar
+from compresslab.measuring.statistics import LEVEL, UNSEEN, Holm, McNemar, verdict
 from compresslab.measuring.tables import html_table, percent_interval, text_table
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -39,16 +39,22 @@ class Comparison:
         )
 
     @property
+    def p_values(self) -> tuple[float, ...]:
+        """Return what McNemar's test says of each report after the first, corrected by Holm if several are."""
+        alone = [test.p_value for test in self.tests[1:]]
+        return Holm(alone).adjusted if alone else ()
+
+    @property
     def _header(self) -> tuple[str, ...]:
         timed = [f"ms at {batch}" for batch in self.reports[0].latency_ms] if self.latency else []
         accuracy = ("accuracy (95 % interval)", "against the first")
         return ("network", "bytes on disk", "smaller", "not zero", "MACs", *timed, *accuracy)
 
     def _rows(self) -> list[tuple[str, ...]]:
-        rows = zip(self.reports, self.ratios, self.tests, strict=True)
-        return [self._row(*row, first=number == 0) for number, row in enumerate(rows)]
+        found = ("", *(verdict(p).replace(UNSEEN, "does not show") for p in self.p_values))
+        return [self._row(*row) for row in zip(self.reports, self.ratios, found, strict=True)]
 
-    def _row(self, report: Report, ratio: float, test: McNemar, first: bool) -> tuple[str, ...]:
+    def _row(self, report: Report, ratio: float, found: str) -> tuple[str, ...]:
         accuracy = report.accuracy
         return (
             report.name,
@@ -58,7 +64,7 @@ class Comparison:
             f"{report.macs:,}",
             *(f"{median:.2f}" for median in (report.latency_ms.values() if self.latency else ())),
             percent_interval(accuracy.value, accuracy.low, accuracy.high),
-            "" if first else str(test),
+            found,
         )
 
     @property
@@ -69,9 +75,11 @@ class Comparison:
 
     @property
     def _note(self) -> str:
-        if len(self.reports) == 1:
+        count = len(self.p_values)
+        if not count:
             return ""
-        return f"p: McNemar's exact two-sided test; above {LEVEL} the difference is inside the noise."
+        corrected = f", corrected by Holm for {count} comparisons" if count > 1 else ""
+        return f"p: McNemar's exact two-sided test{corrected}; above {LEVEL} a difference {UNSEEN}."
 
     def __repr__(self) -> str:
         numbers = range(1, len(self._header) - 2)

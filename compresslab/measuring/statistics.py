@@ -18,6 +18,7 @@ from compresslab.errors import CompressionError, fraction
 from compresslab.measuring.t_distribution import t_quantile, t_share
 
 LEVEL = 0.05  # the usual level of significance; the table of ``compare`` says so below itself
+UNSEEN = "does not show with this much data"
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,8 +36,8 @@ class McNemar:
     Chapter: 01.
 
     >>> McNemar(only_first=9, only_second=2)
-    9 images right only in the first, 2 only in the second: p = 0.065, inside the noise
-    >>> McNemar(only_first=15, only_second=2).p_value < 0.01
+    9 images right only in the first, 2 only in the second: does not show with this much data, p = 0.065
+    >>> McNemar(only_first=15, only_second=2).shows
     True
     """
 
@@ -60,18 +61,13 @@ class McNemar:
         return min(1.0, 2 * tail / 2**coins)
 
     @property
-    def inside_the_noise(self) -> bool:
-        """Say whether chance alone would show such a difference in more than one of twenty such pairs."""
-        return self.p_value > LEVEL
-
-    def __str__(self) -> str:
-        p = _p_in_words(self.p_value)
-        return f"{p}, inside the noise" if self.inside_the_noise else p
+    def shows(self) -> bool:
+        """Say whether chance alone would show such a difference in at most one of twenty such pairs."""
+        return self.p_value <= LEVEL
 
     def __repr__(self) -> str:
-        return (
-            f"{self.only_first} images right only in the first, {self.only_second} only in the second: {self}"
-        )
+        counts = f"{self.only_first} images right only in the first, {self.only_second} only in the second"
+        return f"{counts}: {verdict(self.p_value)}"
 
 
 def verdict(p_value: float) -> str:
@@ -84,12 +80,8 @@ def verdict(p_value: float) -> str:
     >>> verdict(0.126)
     'does not show with this much data, p = 0.126'
     """
-    words = "shows" if fraction(p_value, "a p-value") <= LEVEL else "does not show with this much data"
-    return f"{words}, {_p_in_words(p_value)}"
-
-
-def _p_in_words(p_value: float) -> str:
-    return f"p = {p_value:.3f}" if p_value >= 0.0005 else "p < 0.001"
+    words = "shows" if fraction(p_value, "a p-value") <= LEVEL else UNSEEN
+    return f"{words}, p = {p_value:.3f}" if p_value >= 0.0005 else f"{words}, p < 0.001"
 
 
 @dataclass(frozen=True, repr=False)

@@ -210,6 +210,28 @@ def test_each_test_counts_the_images_on_which_two_networks_differ(comparison):
         assert (test.only_first, test.only_second) == (pairs.count((True, False)), pairs.count((False, True)))
 
 
+def test_several_comparisons_in_one_table_are_corrected_and_the_note_says_so(report):
+    def answering(wrong):
+        hits = torch.tensor([n >= wrong for n in range(40)])
+        return replace(report, accuracy=Accuracy(int(hits.sum()), 40, hits=hits))
+
+    right, worse = answering(0), answering(6)  # alone 2 * 2 ** -6 = 0.03; of two it is the first, 0.06
+    two, three = compare(right, worse), compare(right, worse, right)
+    assert two.p_values == (2 * 0.5**6,)
+    assert three.p_values == Holm([2 * 0.5**6, 1.0]).adjusted == (4 * 0.5**6, 1.0)
+    for table, found, note in (
+        (
+            two,
+            "shows, p = 0.031",
+            "two-sided test; above 0.05 a difference does not show with this much data.",
+        ),
+        (three, "does not show, p = 0.062", "test, corrected by Holm for 2 comparisons; above 0.05"),
+    ):
+        assert found in repr(table).splitlines()[3]
+        assert note in repr(table).splitlines()[-1]
+    assert compare(right).p_values == ()
+
+
 def test_text_table_has_a_line_for_each_report_and_no_times(comparison):
     lines = repr(comparison).splitlines()
     assert len(lines) == 3 + len(comparison.reports)
