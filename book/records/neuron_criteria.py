@@ -1,22 +1,22 @@
 """Cut the neurons of two networks by every criterion at one budget, with five seeds, for chapter 16.
 
-Run from the root of the repository: python book/records/neuron_criteria.py [network [seed ...]]
+Run from the root of the repository: python book/records/neuron_criteria.py [network] [seed ...]
 
 Each seed trains a network, the start. From it every row loses the same share of every layer, so that all
 rows have one shape; batch norms are measured anew, and all rows train for the same further epochs. Rows whose
 criterion wants a start of its own (group lasso, slimming, weights pruned before) get one of as many epochs.
 The control is a network of the small shape, trained from fresh weights for all epochs together; another row
-trains the whole network on.
+trains the whole network on, and one is cut from a start whose rate was not tuned.
 
 All rows are tuned alike: each trains at every rate of one grid with every seed, and a row whose best rate is
 at an edge gets further rates until it is not. The best rate is the one with the least mean cross entropy on
 validation. So is the rate of the starts found, and the strengths of the penalties by the digits that are read
-right after half is cut, both with seed 0. The test split, and MNIST's where it is present,
-are read for the record and choose nothing.
+right after half is cut, both with seed 0. The test split, and MNIST's where it is present, are read for the
+record and choose nothing.
 
-Every finished run is a line of a work file in build/records, so an interrupted run goes on where it was. With
-a network, and seeds of it, only these runs are made, so that processes can share the work; without, the record
-is put together from all runs. It holds the whole grid.
+Finished runs stand in build/records, so an interrupted run goes on where it was. With seeds, only their runs
+are made, so that processes can share the work. Without, the record is put together from all runs of the
+networks asked, and holds the whole grid. The article's network takes an hour of one core, the residual two.
 """
 
 import copy
@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from runs import WORK, Runs, beyond, tuned
 from torch import nn
 
 import compresslab as cl
@@ -40,71 +41,28 @@ from compresslab.teaching import records
 from compresslab.training import GroupLasso, Proximal, Slimming, read_out
 
 RECORD = records.FOLDER / "neuron_criteria.json"
-WORK = Path("build/records")
 START = {"article": 8, "residual": 5}  # epochs before the cut
 FURTHER = 3  # epochs after it
 SEEDS = (0, 1, 2, 3, 4)
 SHARES = {"article": (0.5, 0.75), "residual": (0.5,)}
 GRID = (2e-3, 4e-3, 8e-3, 16e-3)
 LOWEST = 5e-4  # a natural bound: further down the network is as it was before
+UNTUNED = 2e-3  # the rate that ``train`` takes if none is given
 SPARSE = {"optimizer": partial(torch.optim.SGD, momentum=0.9), "lr": 0.05, "keep_best": False}
 LAST = {"article": "fc2", "residual": "fc1"}
 PENALTIES: dict[str, tuple[Callable[[str, float], Proximal], tuple[float, ...]]] = {
     "group lasso": (lambda name, strength: GroupLasso(strength, protect=(LAST[name],)), (1e-4, 3e-4, 1e-3)),
     "slimming": (lambda name, strength: Slimming(strength), (0.1, 0.2, 0.4)),
 }
+LASSO, SCALES = "l2_norm after group lasso", "norm_scale after slimming"
+PREPARED = {"article": (LASSO,), "residual": (LASSO, SCALES)}  # the article's network has no norms
+OTHERS = ("from scratch", "taylor in rounds", "random")
 SLOPES = ("mean_activation", "apoz", "activation_variance", "mean_gradient", "taylor", "taylor_weights")
 NORMS = {"article": ("l1_norm", "l2_norm"), "residual": ("l1_norm", "l2_norm", "norm_scale")}
+BEFORE = ("live_inputs after weight pruning", "taylor after an untuned start")
 
 digits = data.digits()
 Found = dict[str, Any]  # what is noted of one run
-
-
-class Runs:
-    """Keep what every run of one network found, in a file of one line each; a run that stands is not repeated."""
-
-    def __init__(self, name: str, worker: str = "") -> None:
-        self.name, self.file, self.found = name, WORK / f"neuron_criteria_{name}{worker}.jsonl", {}
-        WORK.mkdir(parents=True, exist_ok=True)
-        self.reread()
-
-    def reread(self) -> None:
-        """Take in what other processes have found meanwhile."""
-        for file in sorted(WORK.glob(f"neuron_criteria_{self.name}*.jsonl")):
-            for line in file.read_text(encoding="utf-8").splitlines():
-                key, found = json.loads(line)
-                self.found[tuple(key)] = found
-
-    def of(self, share: float, row: str, seed: int, rate: float, make: Callable[[], Found]) -> Found:
-        """Return what a run found, and make it if it was not made."""
-        key = (share, row, seed, rate)
-        if key not in self.found:
-            self.found[key] = make()
-            with self.file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps([key, self.found[key]]) + "\n")
-            print(self.name, *key, self.found[key], flush=True)
-        return self.found[key]
-
-    def grid(self, share: float, row: str) -> tuple[float, ...]:
-        """Return the rates that any seed has tried at a row, from low to high."""
-        return tuple(sorted({r for s, name, _, r in self.found if (s, name) == (share, row) and r}))
-
-    def losses(self, share: float, row: str, seeds: tuple[int, ...]) -> dict[float, float]:
-        """Return the mean cross entropy on validation for each rate; a run that broke off has none."""
-
-        def mean(rate: float) -> float:
-            found = [self.found[share, row, seed, rate]["loss"] for seed in seeds]
-            return math.inf if None in found else sum(found) / len(found)
-
-        tried = [r for r in self.grid(share, row) if all((share, row, s, r) in self.found for s in seeds)]
-        return {rate: mean(rate) for rate in tried}
-
-
-def inside(losses: dict[float, float], factor: float = 2) -> tuple[float, float | None]:
-    """Return the place of the least value, and the next place to try if it is at an edge."""
-    best = min(losses, key=losses.__getitem__)
-    edges = {min(losses): best / factor, max(losses): best * factor}
-    return best, edges.get(best)
 
 
 @cache
@@ -114,15 +72,6 @@ def second_judge() -> data.Split | None:
         return data.mnist().test
     except DataError:
         return None
-
-
-def read(network: nn.Module, weights: Path | None = None) -> Found:
-    """Note how many digits are read right, and the loss that chooses; keep the weights for the second judge."""
-    found = {split: cl.evaluate(network, getattr(digits, split)).correct for split in ("validation", "test")}
-    if weights is not None:
-        weights.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(network, weights)
-    return found | {"loss": round(read_out(network, digits.validation, 500)[1], 5)}
 
 
 def learn(network: nn.Module, epochs: int, seed: int, lr: float, **more: Any) -> nn.Module:
@@ -164,183 +113,175 @@ def in_rounds(network: nn.Module, seed: int, share: float, rate: float) -> nn.Mo
     return network
 
 
+def read(network: nn.Module, path: Path | None = None) -> Found:
+    """Note the digits read right, and the loss that chooses; keep the network for the second judge."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(network, path)
+    found = {split: cl.evaluate(network, getattr(digits, split)).correct for split in ("validation", "test")}
+    return found | {"loss": round(read_out(network, digits.validation, 500)[1], 5)}
+
+
+def judged(path: Path) -> Found:
+    """Note what the second judge reads right."""
+    return {"right": cl.evaluate(torch.load(path, weights_only=False), second_judge()).correct}
+
+
 class Comparison:
-    """Make the runs of one network: the choices before the cut, and each row at each rate with each seed."""
+    """Make the runs of one network: the choices before the cut, and each row at each rate with each seed.
 
-    def __init__(self, name: str, seeds: tuple[int, ...]) -> None:
+    A run's key is its share, row, seed and rate; a rate of 0 is the network before further training.
+    """
+
+    def __init__(self, name: str, seeds: tuple[int, ...] = SEEDS) -> None:
         self.name, self.seeds = name, seeds
-        self.runs = Runs(name, "" if seeds == SEEDS else "_" + "_".join(map(str, seeds)))
-        self.rate = self._rate_of_the_start()
-        self.strengths = {
-            penalty: self._strength(penalty, scorer)
-            for penalty, scorer in (("group lasso", criteria.l2_norm), ("slimming", criteria.norm_scale))
-            if penalty != "slimming" or name == "residual"  # the other has no norms
-        }
-        self._cut = cache(self._cut_by)
+        worker = "" if seeds == SEEDS else "_" + "_".join(map(str, seeds))
+        self.runs = Runs(f"{RECORD.stem}_{name}", worker)
+        self.rows = (*OTHERS, *SLOPES, *NORMS[name], *PREPARED[name], *BEFORE)
+        self.places = [(0.0, "whole"), *((share, row) for share in SHARES[name] for row in self.rows)]
+        self.rate, self.rates = tuned(self._loss_of_start, GRID[:3])
+        self.strengths = {row.partition(" after ")[2]: self._strength(row) for row in PREPARED[name]}
+        self.cut = cache(self._cut)
 
-    def _rate_of_the_start(self) -> float:
-        following, rates = None, list(GRID[:3])
-        while rates:
-            for rate in rates:
-                self.runs.of(0.0, "start", 0, rate, lambda: read(start(self.name, 0, rate)))
-            best, following = inside(self.runs.losses(0.0, "start", (0,)))
-            rates = [following] if following else []
-        return best
+    def _loss_of_start(self, rate: float) -> float:
+        made = self.runs.of((0.0, "start", 0, rate), lambda: read(start(self.name, 0, rate)))
+        return made["loss"]
 
-    def _strength(self, penalty: str, scorer: criteria.Criterion) -> float:
+    def _strength(self, row: str) -> tuple[float, dict[float, float]]:
         """Choose a penalty's strength by the digits that are read right after half is cut."""
-        right: dict[float, float] = {}
-        strengths = list(PENALTIES[penalty][1])
-        factor = strengths[-1] / strengths[-2]
-        while strengths:
-            for strength in strengths:
-                found = self.runs.of(
-                    0.0,
-                    penalty,
-                    0,
-                    strength,
-                    lambda: read(cut(penalised(self.name, 0, penalty, strength), scorer, 0.5)),
-                )
-                right[strength] = -found["validation"]
-            best, following = inside(right, factor)
-            strengths = [float(f"{following:.1g}")] if following else []
-        return best
+        scorer, _, penalty = row.partition(" after ")
 
-    def _cut_by(self, seed: int, share: float, row: str) -> nn.Module:
+        def missed(strength: float) -> float:
+            def made() -> Found:
+                network = penalised(self.name, 0, penalty, strength)
+                return read(cut(network, getattr(criteria, scorer), 0.5))
+
+            return -self.runs.of((0.0, penalty, 0, strength), made)["validation"]
+
+        strengths = PENALTIES[penalty][1]
+        return tuned(missed, strengths, factor=strengths[-1] / strengths[-2])
+
+    def _cut(self, share: float, row: str, seed: int) -> nn.Module:
         """Return the cut network before any further training."""
         scorer, _, before = row.partition(" after ")
         if before in PENALTIES:
-            network = penalised(self.name, seed, before, self.strengths[before])
-        elif before:
+            network = penalised(self.name, seed, before, self.strengths[before][0])
+        elif before == "weight pruning":
             network = sparse(self.name, seed, self.rate)
         else:
-            network = start(self.name, seed, self.rate)
+            network = start(self.name, seed, UNTUNED if before else self.rate)
         criterion = criteria.Random(seed) if scorer == "random" else getattr(criteria, scorer)
         return cut(network, criterion, share)
 
-    def rows(self) -> tuple[str, ...]:
-        prepared = ["l2_norm after group lasso"]
-        prepared += ["norm_scale after slimming"] if "slimming" in self.strengths else []
-        own = ("random", *SLOPES, *NORMS[self.name], *prepared, "live_inputs after weight pruning")
-        return ("from scratch", "taylor in rounds", *own)
-
     def _trained(self, share: float, row: str, seed: int, rate: float) -> nn.Module:
+        plain = partial(start, self.name, seed, self.rate)
         if row == "whole":
-            return learn(copy.deepcopy(start(self.name, seed, self.rate)), FURTHER, seed, rate)
+            return learn(copy.deepcopy(plain()), FURTHER, seed, rate) if rate else plain()
         if row == "taylor in rounds":
-            return in_rounds(start(self.name, seed, self.rate), seed, share, rate)
+            return in_rounds(plain(), seed, share, rate)
         if row == "from scratch":
-            shape = models.builder_of(self._cut(seed, share, "random"))
+            shape = models.builder_of(self.cut(share, "random", seed))
             assert shape is not None
-            fresh = models.build(*shape, seed=seed)
-            return learn(fresh, START[self.name] + FURTHER, seed, rate)
-        return learn(copy.deepcopy(self._cut(seed, share, row)), FURTHER, seed, rate)
+            return learn(models.build(*shape, seed=seed), START[self.name] + FURTHER, seed, rate)
+        network = self.cut(share, row, seed)
+        return learn(copy.deepcopy(network), FURTHER, seed, rate) if rate else network
 
-    def weights(self, share: float, row: str, seed: int, rate: float) -> Path:
-        return WORK / f"neuron_criteria_{self.name}" / f"{share:g} {row} {seed} {rate:g}.pt"
+    def _path(self, share: float, row: str, seed: int, rate: float) -> Path:
+        return WORK / f"{RECORD.stem}_{self.name}" / f"{share:g} {row} {seed} {rate:g}.pt"
 
-    def _run(self, share: float, row: str, seed: int, rate: float) -> Found:
-        """Make one run; a rate of 0 reads the network before its further training."""
-        weights = self.weights(share, row, seed, rate)
-        if not rate:
-            whole = row == "whole"
-            return read(start(self.name, seed, self.rate) if whole else self._cut(seed, share, row), weights)
+    def _run(self, *key: Any) -> Found:
         try:
-            return read(self._trained(share, row, seed, rate), weights)
+            return read(self._trained(*key), self._path(*key))
         except CompressionError as error:  # the loss was not finite
             return {"validation": 0, "test": 0, "loss": None, "error": str(error)}
 
-    def places(self) -> list[tuple[float, str]]:
-        return [(0.0, "whole"), *((share, row) for share in SHARES[self.name] for row in self.rows())]
+    def grid(self, share: float, row: str) -> list[float]:
+        """Return the rates that any seed has tried."""
+        known = {rate for at, name, _, rate in self.runs.found if (at, name) == (share, row) and rate}
+        return sorted({*GRID, *known})
+
+    def losses(self, share: float, row: str, seeds: tuple[int, ...] = SEEDS) -> dict[float, float]:
+        """Return the mean cross entropy on validation for each rate; a broken run is endless."""
+        by_rate = {}
+        for rate in self.grid(share, row):
+            found = [self.runs.found[share, row, seed, rate]["loss"] for seed in seeds]
+            by_rate[rate] = math.inf if None in found else sum(found) / len(found)
+        return by_rate
 
     def make(self) -> None:
         """Make all runs, seed after seed; after each, the grids whose best is at an edge grow."""
         for count in range(1, len(self.seeds) + 1):
             self.runs.reread()
-            todo = {place: set(GRID) | set(self.runs.grid(*place)) for place in self.places()}
+            todo = {place: self.grid(*place) for place in self.places}
             while todo:
                 for (share, row), rates in todo.items():
                     before = () if row in ("from scratch", "taylor in rounds") else (0.0,)
                     for seed in self.seeds[:count]:
-                        for rate in (*before, *sorted(rates)):
-                            self.runs.of(share, row, seed, rate, lambda: self._run(share, row, seed, rate))
-                edges = {place: inside(self.runs.losses(*place, self.seeds[:count]))[1] for place in todo}
-                todo = {place: {edge} for place, edge in edges.items() if edge and edge >= LOWEST}
+                        for rate in (*before, *rates):
+                            self.runs.of((share, row, seed, rate), self._run, share, row, seed, rate)
+                further = {place: beyond(self.losses(*place, self.seeds[:count])) for place in todo}
+                todo = {place: [rate] for place, rate in further.items() if rate and rate >= LOWEST}
+
+    def best(self, share: float, row: str) -> float:
+        losses = self.losses(share, row)
+        return min(losses, key=losses.__getitem__)
 
     def judge(self) -> None:
         """Let the second judge read what each row came to at its best rate, and before."""
-        images = second_judge()
-        for share, row in self.places() if images is not None else ():
-            best = inside(self.runs.losses(share, row, SEEDS))[0]
+        for share, row in self.places:
             for seed in SEEDS:
-                for rate in (0.0, best):
-                    weights = self.weights(share, row, seed, rate)
-                    if weights.exists():
-
-                        def judged() -> Found:
-                            network = torch.load(weights, weights_only=False)
-                            return {"right": cl.evaluate(network, images).correct, "loss": None}
-
-                        self.runs.of(share, f"mnist: {row}", seed, rate, judged)
+                for rate in (0.0, self.best(share, row)):
+                    path = self._path(share, row, seed, rate)
+                    if path.exists():
+                        self.runs.of((share, f"mnist: {row}", seed, rate), judged, path)
 
     def record(self) -> dict[str, Any]:
         """Return everything that was tried, and what was chosen."""
-        tried = self.runs.losses(0.0, "start", (0,))
         strengths = {
-            penalty: {
-                "chosen": chosen,
-                "validation": {f"{s:g}": self._noted(0.0, penalty, 0, s)["validation"] for s in self._tried(penalty)},
-            }
-            for penalty, chosen in self.strengths.items()
+            penalty: {"chosen": chosen, "validation": {f"{s:g}": -missed for s, missed in tried.items()}}
+            for penalty, (chosen, tried) in self.strengths.items()
         }
-        return {
-            "start": {"chosen": self.rate, "loss": {f"{r:g}": round(loss, 5) for r, loss in tried.items()}},
-            "strengths": strengths,
-            "shares": {
-                f"{share:g}": {"rows": {row: self._row(*self._place(share, row)) for row in ("whole", *self.rows())}}
-                for share in SHARES[self.name]
-            },
+        shares = {
+            f"{share:g}": {"rows": {"whole": self._row(0.0, "whole"), **self._rows_at(share)}}
+            for share in SHARES[self.name]
         }
+        loss = {f"{rate:g}": one for rate, one in self.rates.items()}
+        return {"start": {"chosen": self.rate, "loss": loss}, "strengths": strengths, "shares": shares}
 
-    def _place(self, share: float, row: str) -> tuple[float, str]:
-        return (0.0 if row == "whole" else share), row
-
-    def _tried(self, penalty: str) -> tuple[float, ...]:
-        return self.runs.grid(0.0, penalty)
-
-    def _noted(self, share: float, row: str, seed: int, rate: float) -> Found:
-        return self.runs.found[share, row, seed, rate]
+    def _rows_at(self, share: float) -> dict[str, Any]:
+        return {row: self._row(share, row) for row in self.rows}
 
     def _row(self, share: float, row: str) -> dict[str, Any]:
-        losses = self.runs.losses(share, row, SEEDS)
-
         def counts(rate: float) -> dict[str, list]:
-            runs = [self._noted(share, row, seed, rate) for seed in SEEDS]
+            runs = [self.runs.found[share, row, seed, rate] for seed in SEEDS]
             found = {split: [run[split] for run in runs] for split in ("validation", "test", "loss")}
-            judged = [self.runs.found.get((share, f"mnist: {row}", seed, rate)) for seed in SEEDS]
-            return found | ({"mnist": [run["right"] for run in judged if run]} if all(judged) else {})
+            second = [self.runs.found.get((share, f"mnist: {row}", seed, rate)) for seed in SEEDS]
+            return found | ({"mnist": [run["right"] for run in second if run]} if all(second) else {})
 
         return {
-            "chosen": inside(losses)[0],
-            "before": counts(0.0) if (share, row, 0, 0.0) in self.runs.found else None,
-            "rates": {f"{rate:g}": counts(rate) for rate in losses},
+            "chosen": self.best(share, row),
+            "before": counts(0.0) if (share, row, SEEDS[0], 0.0) in self.runs.found else None,
+            "rates": {f"{rate:g}": counts(rate) for rate in self.grid(share, row)},
         }
 
 
-def main(name: str | None = None, *seeds: str) -> None:
+def main(*asked: str) -> None:
     torch.set_num_threads(1)
-    if name is not None:
-        Comparison(name, tuple(map(int, seeds)) or SEEDS).make()
+    seeds = tuple(int(word) for word in asked if word.isdigit())
+    networks = [word for word in asked if not word.isdigit()] or list(START)
+    if seeds:
+        for name in networks:
+            Comparison(name, seeds).make()
         return
-    record = {"validation": len(digits.validation), "test": len(digits.test)}
-    if (images := second_judge()) is not None:
-        record["mnist"] = len(images)
-    record |= {"epochs": {"start": START, "further": FURTHER}, "networks": {}}
-    for network in START:
-        comparison = Comparison(network, SEEDS)
+    sizes = {"validation": len(digits.validation), "test": len(digits.test), "seeds": SEEDS}
+    record: dict[str, Any] = sizes | {"epochs": {"start": START, "further": FURTHER}, "networks": {}}
+    for name in networks:
+        comparison = Comparison(name)
         comparison.make()
-        comparison.judge()
-        record["networks"][network] = comparison.record()
+        if (images := second_judge()) is not None:
+            record["mnist"] = len(images)
+            comparison.judge()
+        record["networks"][name] = comparison.record()
     RECORD.write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 

@@ -4,10 +4,11 @@ Run from the root of the repository: python book/records/penalties.py
 
 The sweep trains each run alike, 15 epochs of plain SGD from fresh weights, and keeps the runs that fail. The
 comparison gives every method the same budget, 15 epochs before and 15 after the pruning, at the same share
-of zeros. A strength is chosen for each share on validation, with seed 0; two more seeds then run with it.
-The last part holds the zeros that L1 made by itself against as many cut by magnitude; there each run tries
-two learning rates after the pruning and keeps the better on validation. The test split is read for the
-record and chooses nothing.
+of zeros. A strength is chosen for each share by the loss on validation, with seed 0, over a grid that grows
+until the best is inside it; two more seeds then run with it. The last part holds the zeros that L1 made by
+itself against as many cut by magnitude; there each run chooses its learning rate after the pruning, likewise.
+The test split is read for the record and chooses nothing. Finished runs stand in build/records, so an
+interrupted run goes on where it was.
 """
 
 import copy
@@ -16,6 +17,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from runs import Runs, tuned
 
 import compresslab as cl
 from compresslab import criteria, data, models
@@ -30,32 +32,59 @@ SHARES = (0.9, 0.98)
 STRENGTHS = (1e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 L2_STRENGTHS = (1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 OWN = (3e-4, 5e-4, 1e-3)
+OWN_RATES = (0.1, 0.2, 0.5, 1.0)
+LOWEST = 1e-6  # of the strengths: weaker ones change nothing, as the sweep shows
 TRIED = {"L1, step": (1e-5, 1e-4, 3e-4), "L1, loss": (1e-5, 1e-4, 3e-4), "L2, loss": (1e-4, 1e-3, 1e-2)}
 
-digits = data.digits()
+digits, runs = data.digits(), Runs(RECORD.stem)
 
 
 def main() -> None:
     torch.set_num_threads(1)
     sweep = {"L1, step": STRENGTHS, "L1, loss": STRENGTHS, "L2, loss": L2_STRENGTHS}
     swept = {
-        way: [{"strength": strength} | seen(first(way, strength, 0)) for strength in strengths]
+        way: [
+            {"strength": strength} | runs.of(("sweep", way, strength), priced, way, strength)
+            for strength in strengths
+        ]
         for way, strengths in sweep.items()
     }
-    record = {"epochs": EPOCHS, "rate": RATE, "sweep": swept, "pruned": {f"{s:g}": {} for s in SHARES}}
-    record["dense"] = [seen(learn(copy.deepcopy(first(None, 0, seed)), seed)) for seed in SEEDS]
-    for share in SHARES:
-        found = record["pruned"][f"{share:g}"]
-        for name in ("at random", "once", "in rounds"):
-            found[name] = {"seeds": [pruned(name, None, 0, share, seed) for seed in SEEDS]}
-        for way, strengths in TRIED.items():
-            tried = {strength: pruned("once", way, strength, share, 0) for strength in strengths}
-            best = min(tried, key=lambda strength: tried[strength]["validation loss"])
-            more = [pruned("once", way, best, share, seed) for seed in SEEDS[1:]]
-            found[way] = {"chosen": best, "seeds": [tried[best], *more]}
-            found[way]["strengths at seed 0"] = {f"{strength:g}": run for strength, run in tried.items()}
+    record = {"epochs": EPOCHS, "rate": RATE, "lowest strength": LOWEST, "sweep": swept}
+    record["dense"] = [runs.of(("dense", seed), dense, seed) for seed in SEEDS]
+    record["pruned"] = {f"{share:g}": compared(share) for share in SHARES}
     record["own zeros"] = {f"{strength:g}": [own(strength, seed) for seed in SEEDS] for strength in OWN}
     RECORD.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def priced(way: str, strength: float) -> dict:
+    """Return what is seen of one run of the sweep."""
+    return seen(first(way, strength, 0))
+
+
+def dense(seed: int) -> dict:
+    """Train the whole budget without a price or a zero."""
+    return seen(learn(copy.deepcopy(first(None, 0, seed)), seed))
+
+
+def compared(share: float) -> dict[str, dict]:
+    """Return the rows that have the same share of zeros."""
+    found: dict[str, dict] = {}
+
+    def run(kind: str, way: str | None, strength: float, seed: int) -> dict:
+        key = ("pruned", share, kind, way, strength, seed)
+        return {"seed": seed} | runs.of(key, pruned, kind, way, strength, share, seed)
+
+    for name in ("at random", "once", "in rounds"):
+        found[name] = {"seeds": [run(name, None, 0, seed) for seed in SEEDS]}
+    for way, strengths in TRIED.items():
+
+        def loss(strength: float, way: str = way) -> float:
+            return run("once", way, strength, 0)["validation loss"]
+
+        best, tried = tuned(loss, strengths, factor=10, lowest=LOWEST)
+        found[way] = {"chosen": best, "seeds": [run("once", way, best, seed) for seed in SEEDS]}
+        found[way]["strengths at seed 0"] = {f"{one:g}": run("once", way, one, 0) for one in tried}
+    return found
 
 
 @cache
@@ -86,9 +115,7 @@ def pruned(kind: str, way: str | None, strength: float, share: float, seed: int)
     for part in shares:
         network = cl.prune_weights(network, criterion, part)
         learn(network, seed, EPOCHS // len(shares), after_step=hold_zeros(network))
-    found = {"seed": seed} | seen(network)
-    print(f"{share:g} {kind} {way} {strength:g}: {found}", flush=True)
-    return found
+    return seen(network)
 
 
 def own(strength: float, seed: int) -> dict:
@@ -99,13 +126,19 @@ def own(strength: float, seed: int) -> dict:
     cut = cl.prune_weights(first(None, 0, seed), criteria.magnitude, share)
     found = {"seed": seed, "L1, before": seen(sparse)}
     for name, start in {"L1": sparse, "magnitude": cut}.items():
-        ends = {}
-        for rate in (RATE, 0.4 * RATE):
-            ends[rate] = seen(learn(copy.deepcopy(start), seed, lr=rate, after_step=hold_zeros(start)))
-        best = min(ends, key=lambda rate: ends[rate]["validation loss"])
-        found[name] = {"rate": best, "live neurons": live(start)} | ends[best]
-    print(f"{strength:g}: {found}", flush=True)
+
+        def end(rate: float, name: str = name, start: torch.nn.Module = start) -> dict:
+            return runs.of(("own", strength, seed, name, rate), trained_on, start, seed, rate)
+
+        best, tried = tuned(lambda rate: end(rate)["validation loss"], OWN_RATES)
+        losses = {f"{rate:g}": loss for rate, loss in tried.items()}
+        found[name] = {"rate": best, "rates": losses, "live neurons": live(start)} | end(best)
     return found
+
+
+def trained_on(start: torch.nn.Module, seed: int, rate: float) -> dict:
+    """Train a copy for the second half of the budget, its zeros held."""
+    return seen(learn(copy.deepcopy(start), seed, lr=rate, after_step=hold_zeros(start)))
 
 
 def live(network: torch.nn.Module) -> list[int]:

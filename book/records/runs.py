@@ -29,10 +29,10 @@ class Runs:
                 key, found = json.loads(line)
                 self.found[tuple(key)] = found
 
-    def of(self, *key: str | float | None, make: Callable[[], Any]) -> Any:
-        """Return what the run of this key found, and make it if it was not made."""
+    def of(self, key: tuple, make: Callable[..., Any], *asked: Any) -> Any:
+        """Return what the run of this key found; if it was not made, make it from what is asked."""
         if key not in self.found:
-            self.found[key] = make()
+            self.found[key] = make(*asked)
             with self.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps([key, self.found[key]]) + "\n")
             print(self.name, *key, self.found[key], flush=True)

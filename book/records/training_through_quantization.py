@@ -13,7 +13,6 @@ import json
 import math
 
 import torch
-
 from runs import Runs, tuned
 
 import compresslab as cl
@@ -41,7 +40,7 @@ def main() -> None:
     for name in METHODS:
 
         def found(rate: float, seed: int = 0, name: str = name) -> dict:
-            return runs.of(name, rate, seed, make=lambda: run(model, digits, name, rate, seed))
+            return runs.of((name, rate, seed), run, model, digits, name, rate, seed)
 
         best, tried = tuned(lambda rate: found(rate).get("validation loss", math.inf), RATES, lowest=LOWEST)
         rates = {f"{rate:g}": found(rate) for rate in tried}

@@ -5,9 +5,9 @@ Run from the root of the repository: python book/records/weight_pruning.py
 Each seed trains a dense network, the start. From it every row gets the same further epochs: the control
 trains on, the others prune in rounds along the cubic schedule with their zeros held, and train on to the end.
 Rates are chosen with seed 0 by the loss on validation, once for the control and once for 95 % pruned, over a
-grid that grows until the best is inside it; all pruned rows share the latter. Criteria and scopes are compared
-at the largest share that costs seed 0 at most one point on validation. The test split is read for the record
-and chooses nothing. Finished runs stand in build/records, so an interrupted run goes on where it was.
+grid that grows until the best is inside it; all pruned rows share the latter. Criteria and scopes are
+compared at the largest share that costs seed 0 at most one point on validation. The test split is read for
+the record and chooses nothing. Finished runs stand in build/records, so an interrupted run goes on.
 """
 
 import copy
@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from runs import Runs, tuned
@@ -102,27 +103,25 @@ def run(name: str, images: data.ImageData) -> dict:
     bench, runs = Experiment(name, images), Runs(f"{RECORD.stem}_{name}")
     rows: dict[str, list[dict]] = {}
 
-    def note(row: str, seed: int, make: Callable[[], nn.Module]) -> dict:
-        found = runs.of(row, seed, make=lambda: judged(make(), images))
+    def note(row: str, seed: int, make: Callable[..., nn.Module], *asked: Any) -> dict:
+        found = runs.of((row, seed), lambda: judged(make(*asked), images))
         rows.setdefault(row, []).append(found)
         return found
 
-    def loss(row: str, make: Callable[[float], nn.Module]) -> Callable[[float], float]:
-        return lambda rate: runs.of(
-            row, rate, make=lambda: round(read_out(make(rate), images.validation, 500)[1], 4)
-        )
+    def loss(row: str, make: Callable[..., nn.Module], *asked: Any) -> float:
+        return runs.of((row, asked[-2]), lambda: round(read_out(make(*asked), images.validation, 500)[1], 4))
 
-    slow, of_control = tuned(loss("rate of the control", lambda rate: bench.control(rate, 0)), RATES)
-    fast, of_pruned = tuned(loss("rate of 95 %", lambda rate: bench.pruned(0.95, rate, 0)), RATES)
+    slow, of_control = tuned(lambda rate: loss("rate of the control", bench.control, rate, 0), RATES)
+    fast, of_pruned = tuned(lambda rate: loss("rate of 95 %", bench.pruned, 0.95, rate, 0), RATES)
     for seed in SEEDS:
-        note("start", seed, lambda: bench.start(seed))
-        note("control", seed, lambda: bench.control(slow, seed))
-    first = {share: note(label(share), 0, lambda: bench.pruned(share, fast, 0)) for share in SHARES}
+        note("start", seed, bench.start, seed)
+        note("control", seed, bench.control, slow, seed)
+    first = {share: note(label(share), 0, bench.pruned, share, fast, 0) for share in SHARES}
     limit = rows["control"][0]["validation"] - len(images.validation) // 100
     chosen = max(share for share, found in first.items() if found["validation"] >= limit)
     for seed in SEEDS[1:]:
         for share in sorted({0.9, 0.95, chosen}):
-            note(label(share), seed, lambda: bench.pruned(share, fast, seed))
+            note(label(share), seed, bench.pruned, share, fast, seed)
     for seed in SEEDS:
         for row, make in rivals(bench, chosen, fast, seed).items():
             note(row, seed, make)

@@ -1,7 +1,7 @@
 """What a network costs and what it still can: every figure is measured, none computed by formula."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +10,23 @@ from jaxtyping import Bool
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
-from compresslab.measuring.costs import Latency, bytes_in_memory, count_macs, stored_weights, time_batches
+from compresslab.measuring.costs import (
+    Latency,
+    bytes_in_memory,
+    count_codes,
+    count_macs,
+    stored_weights,
+    time_batches,
+)
 from compresslab.measuring.tables import html_table, percent_interval, text_table
 from compresslab.models.builders import builder_of
+from compresslab.models.checking import check_model
+from compresslab.models.inputs import each_tensor
 from compresslab.models.tracing import evaluating
 from compresslab.storage.container import encode
-from compresslab.training.accuracy import Accuracy, evaluate
-from compresslab.training.batching import ImageData
+from compresslab.training.accuracy import Accuracy, Score, evaluate
+from compresslab.training.batching import Batches, ImageData, Part, held, parts_of, small
+from compresslab.training.metrics import Classification, Metric
 
 
 @dataclass(frozen=True, repr=False)
@@ -25,16 +35,17 @@ class Report:
 
     Args:
         name: how the tables call this network.
-        data: the data set whose test split was used.
+        data: the data set whose test split was used, or what else was.
         parameters: number of weights and biases; scales and codebooks are not counted.
         nonzeros: how many of them are not zero once decoded.
         bytes_on_disk: length of the file that ``save`` writes.
         parts: the same bytes by part of the file; they add up to ``bytes_on_disk``.
         bytes_in_memory: bytes of all parameters and buffers as the network holds them.
-        macs: multiplications with addition for one image, in convolutions and linear layers.
-        accuracy: on the test split, with its Wilson interval.
+        macs: multiplications with addition for one example, as ``count_macs`` counts them.
+        accuracy: on the test split, with its Wilson interval; the Score of the task's metric, if one was given.
         latency: None where it was not measured.
-        fingerprint: of the test images and labels; two reports are comparable where it is equal.
+        fingerprint: of the test inputs and targets; two reports are comparable where it is equal.
+        codes: how many of the parameters are held as codes.
     """
 
     name: str
@@ -45,14 +56,15 @@ class Report:
     parts: Mapping[str, int] = field(hash=False)
     bytes_in_memory: int
     macs: int
-    accuracy: Accuracy
+    accuracy: Accuracy | Score
     latency: Latency | None = field(compare=False)
     fingerprint: int
+    codes: int = 0
 
     @property
     def answers(self) -> Bool[Tensor, " images"]:
         """For each test image, whether the answer was right."""
-        if self.accuracy.hits is None:
+        if not isinstance(self.accuracy, Accuracy) or self.accuracy.hits is None:
             raise CompressionError(
                 f"The single answers of {self.name!r} were asked, but only counts are held."
             )
@@ -73,25 +85,48 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Write the figures as JSON-able values for a record: all but the timings and the single answers."""
-        names = ("name", "data", "parameters", "nonzeros", "bytes_on_disk", "bytes_in_memory", "macs")
-        counts = {"correct": self.accuracy.correct, "total": self.accuracy.total}
+        names = (
+            "name",
+            "data",
+            "parameters",
+            "nonzeros",
+            "bytes_on_disk",
+            "bytes_in_memory",
+            "macs",
+            "codes",
+        )
+        found = self.accuracy
+        counts = (
+            {"correct": found.correct, "total": found.total}
+            if isinstance(found, Accuracy)
+            else {"metric": found.metric.name, "value": found.value, "total": found.total}
+        )
         return {**{name: getattr(self, name) for name in names}, "parts": dict(self.parts), **counts}
 
+    @property
+    def judged(self) -> tuple[str, str]:
+        """Return the name of the metric and its value, as tables show them."""
+        found = self.accuracy
+        if isinstance(found, Accuracy):
+            return "accuracy", percent_interval(found.value, found.low, found.high)
+        return found.metric.name, found.metric.show(found.value)
+
     def _lines(self) -> list[tuple[str, str]]:
-        accuracy = self.accuracy
         return [
             ("parameters", f"{self.parameters:,}"),
             ("not zero", f"{self.nonzeros:,}"),
+            *([("held as codes", f"{self.codes:,}")] if self.codes else []),
             ("bytes on disk", f"{self.bytes_on_disk:,}"),
             *((f"  in {part}", f"{size:,}") for part, size in self.parts.items() if size),
             ("bytes in memory", f"{self.bytes_in_memory:,}"),
             ("MACs per image", f"{self.macs:,}"),
-            ("accuracy", percent_interval(accuracy.value, accuracy.low, accuracy.high)),
+            self.judged,
         ]
 
     @property
     def _caption(self) -> str:
-        return f"{self.name}, measured on the {self.accuracy.total:,} test images of {self.data}"
+        kind = "images" if isinstance(self.accuracy, Accuracy) else "examples"
+        return f"{self.name}, measured on the {self.accuracy.total:,} test {kind} of {self.data}"
 
     def __repr__(self) -> str:
         return f"{self._caption}\n{text_table(('', ''), self._lines())}"
@@ -102,12 +137,14 @@ class Report:
 
 def measure(
     model: nn.Module,
-    data: ImageData,
+    data: ImageData | Batches,
     name: str | None = None,
     *,
     plain: bool = False,
     latency: bool = True,
     repeats: int = 30,
+    batch_size: int = 500,
+    metric: Metric = Classification(),
 ) -> Report:
     """Measure size, work, latency and accuracy of a network on the test split.
 
@@ -115,70 +152,70 @@ def measure(
     Choose nothing by this report: the test split is for reading off, validation for choosing.
 
     Args:
-        model: any network that ``save`` can write; it comes back in the mode it had.
-        data: a data set with ``name`` and ``test``, as ``data.digits()`` returns it.
+        model: any network that ``save`` can write, on any device; it comes back in the mode it had.
+        data: a data set with ``name`` and ``test``, as ``data.digits()`` returns it; or a split, a DataLoader
+            that does not shuffle, or any other iterable of (inputs, targets).
         name: how the tables shall call it; by default the builder's name, else the class's.
         plain: count the bytes of a plain file, as ``save`` writes it with the same word.
-        latency: whether to time batches of 1 and 64 images (on whatever threads torch is set to).
+        latency: whether to time batches of 1 and 64 examples (on whatever threads torch is set to).
         repeats: timed runs per batch size at most; a slow network gets fewer.
+        batch_size: examples per pass; memory, not the result, depends on it.
+        metric: of a task that is no classification.
 
     Raises:
-        CompressionError: there is no test split, or the network cannot read its images or answer each.
+        CompressionError: there is nothing to measure on, or the network cannot read it or answer each.
 
     Chapter: 01.
     """
-    images, labels = _test_split(data)
+    check_model(model)
+    seen, called = (data.test, data.name) if isinstance(data, ImageData) else (data, type(data).__name__)
+    seen = held(seen) if isinstance(seen, Iterator) else seen  # it is gone through twice
+    first = next((part for part in parts_of(seen) if len(part)), None)
+    if first is None:
+        raise CompressionError(
+            f"A report on {called} was asked, but it has no test examples; give a data set, for example "
+            "data.digits(), or batches of (inputs, targets)."
+        )
+    one = next(iter(small([first], 1)))  # or the whole batch, where that cannot be said
+    sizes = (1, 64) if len(one) == 1 else (len(one),)
+    marks = _Fingerprint()
     with evaluating(model):
-        _check_answers(model, images, labels, data.name)
+        found = evaluate(model, marks.over(seen), batch_size, metric=metric)
         payload, parts = encode(model, plain=plain)
         if sum(parts.values()) != len(payload):
             raise CompressionError(
                 f"The parts {parts} of the file do not add up to its {len(payload)} bytes."
             )
-        accuracy = evaluate(model, data.test)
         return Report(
             name=name or _name_of(model),
-            data=data.name,
+            data=called,
             parameters=sum(weight.numel() for weight in stored_weights(model)),
             nonzeros=sum(int(torch.count_nonzero(weight)) for weight in stored_weights(model)),
             bytes_on_disk=len(payload),
             parts=dict(parts),
             bytes_in_memory=bytes_in_memory(model),
-            macs=count_macs(model, images[:1]),
-            accuracy=accuracy,
-            latency=time_batches(model, images, repeats=repeats) if latency else None,
-            fingerprint=zlib.crc32(labels.numpy().tobytes(), zlib.crc32(images.numpy().tobytes())),
+            macs=count_macs(model, one.inputs) // len(one),
+            accuracy=found,
+            latency=time_batches(model, first.inputs, batches=sizes, repeats=repeats) if latency else None,
+            fingerprint=marks.inputs << 32 | marks.targets,
+            codes=count_codes(model),
         )
 
 
-def _test_split(data: ImageData) -> tuple[Tensor, Tensor]:
-    split = getattr(data, "test", None)
-    if split is None or not hasattr(data, "name") or len(split.images) == 0:
-        raise CompressionError(
-            f"A report on {type(data).__name__} was asked, but it has no name and test images; "
-            "give a whole data set, for example data.digits()."
-        )
-    return split.images, split.labels
+class _Fingerprint:
+    """Take the marks of data while it goes by, whatever batches it comes in."""
 
+    inputs = targets = 0
 
-def _check_answers(model: nn.Module, images: Tensor, labels: Tensor, data: str) -> None:
-    """Refuse a network that cannot read the images, or that silently answers too few of them."""
-    few = images[:8]
-    try:
-        with torch.inference_mode():
-            logits = model(few)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:
-        raise CompressionError(
-            f"{type(model).__name__} was to be measured on {data}, but fails on its images of shape "
-            f"{tuple(images.shape[1:])}: {error}. Measure it on images of the shape it was built for."
-        ) from error
-    classes = int(labels.max()) + 1
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if not isinstance(shape, tuple) or len(shape) != 2 or shape[0] != len(few) or shape[1] < classes:
-        raise CompressionError(
-            f"{type(model).__name__} was to answer {len(few)} images of {data} with {classes} or more values "
-            f"each, but gave {shape}. Check the reshaping before its linear layers, and its classes."
-        )
+    def over(self, data: Batches) -> Iterator[Part]:
+        for part in parts_of(data):
+            for name in ("inputs", "targets"):
+                each_tensor(getattr(part, name), lambda tensor, name=name: self._add(name, tensor))
+            yield part
+
+    def _add(self, name: str, tensor: Tensor) -> None:
+        raw = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
+        setattr(self, name, zlib.crc32(raw.tobytes(), getattr(self, name)))
 
 
 def _name_of(model: nn.Module) -> str:

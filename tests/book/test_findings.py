@@ -1,0 +1,207 @@
+"""What a chapter may say of a difference, and what a record must hold before a setting counts as chosen."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from compresslab.teaching import records
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXTS = sorted((ROOT / "book" / "chapters").glob("*.md"))
+
+# ------------------------------------------------------------------ words
+
+# A lack of data is no finding. A tie of ranks, or of layers, is none of runs, and passes.
+EQUAL = re.compile(
+    r"no difference|(?:inside|within|beyond|leaves?|more than|differ by|is|are|but) (?:the )?noise\b"
+    r"|cannot (?:be told|be parted|part)\b|can not be told apart|indistinguishable|equally (?:good|well)"
+    r"|(?:is|are|was|were|called|it) (?:a )?ties?\b"
+    r"|(?:methods|rows|ways|criteria|scratch) (?:are )?tie[sd]?\b"
+    r"|as good as each other|inside_the_noise|no worse than",
+    re.IGNORECASE,
+)
+INTERVAL = re.compile(r"PairedDifference|\bHolm\b|\binterval|\[-?\d+(?:\.\d+)?, -?\d+(?:\.\d+)?\]|against\(")
+
+
+def rounds(text: str) -> list[str]:
+    """Cut a chapter where a new question or a new section begins."""
+    return re.split(r"(?m)^(?=#{2,} |\*\*Predict\.\*\*|.*?\*\*Predict\*\*)", text)
+
+
+def unfounded(text: str) -> list[str]:
+    """Return what is said to be equal in a round that has no interval of a difference."""
+    found = [(EQUAL.search(part), INTERVAL.search(part)) for part in rounds(text)]
+    return [said[0] for said, interval in found if said and not interval]
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
+def test_no_chapter_calls_equal_what_does_not_show(text):
+    assert not unfounded(text.read_text(encoding="utf-8")), (
+        "give the interval, or: does not show with this much data"
+    )
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "There is no difference between the two.",
+        "The gain is inside the noise.",
+        "Four rows lead beyond the noise.",
+        "The accuracies cannot be told apart.",
+        "Otherwise it is a tie.",
+        "The methods are tied.",
+        'claim("at 2 bits: inside the noise", test.inside_the_noise)',
+        "In the end random and from scratch tie.",
+        "The two read equally well.",
+    ],
+)
+def test_the_words_of_equality_are_found(sentence):
+    assert unfounded(f"## One\n\n{sentence}\n")
+    assert unfounded(f"## One\n\n{sentence}\n\n## Two\n\nThe interval is [-1.0, 2.0].\n")
+    assert not unfounded(f"## One\n\n{sentence}\nThe difference is -0.7 images [-5.8, 4.5].\n")
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    ["A loss does not show with this much data.", "The stem is tied to `blocks.0`.", "It breaks the tie."],
+)
+def test_other_words_pass(sentence):
+    assert not unfounded(f"## One\n\n{sentence}\n")
+
+
+# ------------------------------------------------------------------ grids
+
+# record, where a choice stands in it, and the natural bound that it may lie at
+Grid = dict[float, float]
+NATURAL = {
+    ("training_through_quantization", "floats"): "lower rates leave the finished checkpoint as it is",
+    ("neuron_criteria", "whole"): "lower rates leave the network as it was before",
+    ("deep_compression", "share"): "the shares rise until one fails or the file is as small as was asked",
+    ("slimming", "SGD, loss"): "shown as a failure, ranked with nothing (chapter 14 says so)",
+    ("slimming", "Adam, loss"): "shown as a failure, ranked with nothing (chapter 14 says so)",
+    ("slimming", "Adam, step"): "shown as a failure, ranked with nothing (chapter 14 says so)",
+}
+WITHOUT = {"checkpoints": "recipes were compared when the files were made; their bytes are frozen"}
+
+
+def of_training() -> Iterator[tuple[str, float, Grid]]:
+    for name, found in records.load("training_through_quantization")["methods"].items():
+        runs = found["rates at seed 0"].items()
+        yield name, found["chosen"], {float(r): run.get("validation loss", float("inf")) for r, run in runs}
+
+
+def of_pruning() -> Iterator[tuple[str, float, Grid]]:
+    for name, network in records.load("weight_pruning")["networks"].items():
+        for row, tried in zip(("control", "pruned"), network["rates"].values(), strict=True):
+            yield f"{name}, {row}", network["chosen rates"][row], numbers(tried)
+
+
+def of_penalties() -> Iterator[tuple[str, float, Grid]]:
+    record = records.load("penalties")
+    for share, methods in record["pruned"].items():
+        for name, found in methods.items():
+            if "chosen" in found:
+                runs = found["strengths at seed 0"].items()
+                yield (
+                    f"{share}, {name}",
+                    found["chosen"],
+                    {float(s): run["validation loss"] for s, run in runs},
+                )
+    for strength, seeds in record["own zeros"].items():
+        for seed, name in ((seed, name) for seed in seeds for name in ("L1", "magnitude")):
+            yield f"own, {strength}, {name}, {seed['seed']}", seed[name]["rate"], numbers(seed[name]["rates"])
+
+
+def of_criteria() -> Iterator[tuple[str, float, Grid]]:
+    for network, found in records.load("neuron_criteria")["networks"].items():
+        yield f"{network}, start", found["start"]["chosen"], numbers(found["start"]["loss"])
+        for penalty, tried in found["strengths"].items():
+            wrong = {strength: -right for strength, right in numbers(tried["validation"]).items()}
+            yield f"{network}, {penalty}", tried["chosen"], wrong
+        for share, part in found["shares"].items():
+            for row, runs in part["rows"].items():
+                losses = {float(r): mean(run["loss"]) for r, run in runs["rates"].items()}
+                yield (row if row == "whole" else f"{network}, {share}, {row}"), runs["chosen"], losses
+
+
+def of_slimming() -> Iterator[tuple[str, float, Grid]]:
+    for way, found in records.load("slimming").items():
+        if isinstance(found, dict):
+            wrong: dict[float, list[int]] = {}
+            for run in found["all seeds"]:
+                wrong.setdefault(run["strength"], []).append(-run["validation"][2])
+            yield way, found["chosen"], {strength: sum(each) for strength, each in wrong.items()}
+
+
+def of_deep_compression() -> Iterator[tuple[str, float, Grid]]:
+    for networks in records.load("deep_compression").values():
+        for found in networks.values():
+            margin = found["recipe"]["margin"]
+            passed = {run["share"]: share_lost(run) <= margin + 1e-9 for run in found["tried"]}
+            chosen = {run["share"] for run in found["seeds"]}
+            yield "share", chosen.pop(), {share: -share if ok else 1.0 for share, ok in passed.items()}
+
+
+def share_lost(run: dict) -> float:
+    """Images of validation that were lost, as a share of those that the floats read and missed."""
+    total = 5_000 if run["validation"]["floats"] > 500 else 500
+    return (run["validation"]["floats"] - run["validation"]["clustered"]) / total
+
+
+def numbers(tried: dict[str, float]) -> Grid:
+    return {float(setting): loss for setting, loss in tried.items()}
+
+
+def mean(values: list[float | None]) -> float:
+    return float("inf") if None in values else sum(values) / len(values)
+
+
+CHOICES = {
+    "training_through_quantization": of_training,
+    "weight_pruning": of_pruning,
+    "penalties": of_penalties,
+    "neuron_criteria": of_criteria,
+    "slimming": of_slimming,
+    "deep_compression": of_deep_compression,
+}
+
+
+def test_each_record_has_its_choices_here_or_says_why_not():
+    assert set(records.names()) == set(CHOICES) | set(WITHOUT)
+    assert not set(CHOICES) & set(WITHOUT)
+
+
+@pytest.mark.parametrize("record", CHOICES)
+def test_what_was_chosen_is_the_best_of_its_grid_and_not_at_an_edge(record):
+    choices = list(CHOICES[record]())
+    assert choices
+    for name, chosen, tried in choices:
+        assert tried[chosen] == min(tried.values()), (name, "another setting is better on validation")
+        if (record, name) not in NATURAL:
+            assert min(tried) < chosen < max(tried), (
+                name,
+                chosen,
+                sorted(tried),
+                "is at an edge: try further",
+            )
+
+
+@pytest.mark.parametrize(("record", "name"), NATURAL)
+def test_each_natural_bound_is_needed(record, name):
+    at_edge = [c in (min(tried), max(tried)) for n, c, tried in CHOICES[record]() if n == name]
+    assert any(at_edge), f"{name} is inside its grid: take it out of the list"
+
+
+@pytest.mark.parametrize("record", CHOICES)
+def test_no_choice_of_a_record_is_overlooked(record):
+    def chosen_in(found: object) -> int:
+        if isinstance(found, dict):
+            own = sum(not isinstance(value, dict) for key, value in found.items() if key == "chosen")
+            return own + sum(map(chosen_in, found.values()))
+        return sum(map(chosen_in, found)) if isinstance(found, list) else 0
+
+    text = records.path(f"{record}.json").read_text(encoding="utf-8")
+    assert len(list(CHOICES[record]())) >= chosen_in(json.loads(text))
