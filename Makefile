@@ -42,15 +42,18 @@ check: $(STAMP) ## the fast loop: style, types, unit tests
 
 notebooks: $(STAMP) ## make the notebooks from book/chapters and run them; ONLY="03 12" for these
 	$(BIN)/python book/tools/notebooks.py $(ONLY)
+	$(BIN)/python book/records/ledger.py
 
 prose: $(STAMP) ## the same, but run only notebooks whose code has changed
 	$(BIN)/python book/tools/notebooks.py --prose $(ONLY)
+	$(BIN)/python book/records/ledger.py
 
 timings: $(STAMP) ## make and run all, on a quiet machine: every time and version that the book shows
 	$(BIN)/python book/tools/notebooks.py --record
+	$(BIN)/python book/records/ledger.py
 
-records: $(STAMP) ## repeat the long experiments, an hour or two; the whole MNIST must lie under COMPRESSLAB_DATA
-	for script in train_checkpoints training_through_quantization weight_pruning penalties deep_compression slimming neuron_criteria ledger; do $(BIN)/python book/records/$$script.py || exit 1; done
+records: $(STAMP) ## repeat the long experiments, some hours, resumable; the whole MNIST must lie under COMPRESSLAB_DATA
+	for script in train_checkpoints training_through_quantization weight_pruning penalties deep_compression slimming neuron_criteria; do $(BIN)/python book/records/$$script.py || exit 1; done
 
 bench: $(STAMP) ## run the benchmarks
 	@for bench in $(BENCHES); do echo "== $$bench"; OMP_NUM_THREADS=1 $(BIN)/python $$bench || exit 1; done

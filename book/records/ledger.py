@@ -1,86 +1,118 @@
-"""Write the ledger: the article's network after each chapter, measured, one row each.
+"""Collect from the chapters what each made of the article's network, and what a network's milliseconds are.
 
-Run from the root of the repository: python book/records/ledger.py
-The page book/ledger.md shows the table. Trained rows take the learning rates that
-training_through_quantization.py, weight_pruning.py and neuron_criteria.py chose on validation, and the first
-seed.
-Up to chapter 08 the files are plain, with codes side by side; later ones are written as ``save`` likes.
+Run from the root of the repository, after the notebooks were made: python book/records/ledger.py
+The pages book/ledger.md and book/timings.md show the two tables. Every figure is taken from a table that a
+chapter shows, so page and chapter cannot differ; tests/book/test_ledger.py holds them together.
 """
 
 import csv
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
-import torch
-from torch import nn
+import nbformat
 
-import compresslab as cl
-from compresslab import checkpoints, data
-from compresslab.pruning import cubic, hold_zeros
 from compresslab.teaching import records
 
-TRAINED = records.load("training_through_quantization")
-PRUNED = records.load("weight_pruning")
-CUT = records.load("neuron_criteria")
-ROWS = cl.PerChannel()
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+
+# chapter, its row, and what the page calls it
+ROWS = (
+    ("01", "floats", "floats"),
+    ("02", "symmetric, 8 bits", "symmetric, 8 bits, per tensor"),
+    ("03", "4 bits, per channel", "symmetric, 4 bits, per channel"),
+    ("03", "4 bits, asymmetric, per channel", "asymmetric, 4 bits, per channel"),
+    ("04", "ternary, per channel", "ternary, per channel, untrained"),
+    ("04", "binary, per channel", "binary, per channel, untrained"),
+    ("05", "powers of two, 4 bits", "powers of two, 4 bits, per tensor"),
+    ("06", "codebook, 4 bits", "codebook, 4 bits, per tensor"),
+    ("06", "codebook, 2 bits", "codebook, 2 bits, per tensor"),
+    ("07", "2 bits, trained", "2 bits, per channel, trained"),
+    ("07", "ternary, trained", "ternary, per channel, trained"),
+    ("07", "binary, trained", "binary, per channel, trained"),
+    ("08", "integers only", "integers only, 8 bits"),
+    ("09", "90 % zeros, left out", "90 % zeros, untrained"),
+    ("13", "half", "half of the neurons cut, trained on"),
+    ("13", "three quarters", "three quarters of the neurons cut, trained on"),
+    ("18", "deep compression", "pruned, clustered and coded"),
+)
+# network, chapter, and the row in which its time for 64 images stands
+CLOCKS = (
+    ("article", "01", "batch of 64"),
+    ("article", "08", "floats"),
+    ("article", "09", "dense"),
+    ("article", "12", "whole"),
+    ("article", "13", "uncut"),
+    ("article, 90 % zeros in place", "09", "90 % zeros"),
+    ("article, 90 % zeros in place", "12", "as many zeros"),
+    ("article, half of its neurons", "12", "half the neurons"),
+    ("article, half of its neurons", "13", "half"),
+    ("lenet_300_100", "11", "dense"),
+    ("residual", "15", "dense"),
+)
 
 
-def networks(model: nn.Module, digits: data.ImageData) -> Iterator[tuple[str, str, nn.Module]]:
-    """Yield chapter, what was done, and the network."""
-    yield "01", "floats", model
-    yield "02", "symmetric, 8 bits, per tensor", cl.quantize(model, cl.Symmetric(8))
-    yield "03", "symmetric, 4 bits, per channel", cl.quantize(model, cl.Symmetric(4, ROWS))
-    yield "03", "asymmetric, 4 bits, per channel", cl.quantize(model, cl.Asymmetric(4, ROWS))
-    yield "04", "ternary, per channel, untrained", cl.quantize(model, cl.Ternary(ROWS))
-    yield "04", "binary, per channel, untrained", cl.quantize(model, cl.Binary(ROWS))
-    yield "05", "powers of two, 4 bits, per channel", cl.quantize(model, cl.PowerOfTwo(4, ROWS))
-    yield "06", "codebook, 4 bits, per tensor", cl.quantize(model, cl.KMeans(4))
-    yield "06", "codebook, 2 bits, per tensor", cl.quantize(model, cl.KMeans(2))
-    for name, scheme in {
-        "2 bits": cl.Symmetric(2, ROWS),
-        "ternary": cl.Ternary(ROWS),
-        "binary": cl.Binary(ROWS),
-    }.items():
-        student = cl.fake_quantize(model, scheme)
-        rate = TRAINED["methods"][name]["chosen"]
-        cl.train(student, digits, epochs=TRAINED["epochs"], lr=rate, progress=False)
-        yield "07", f"{name}, per channel, trained", cl.quantize(student)
-    yield "08", "integers only, 8 bits", cl.quantize_activations(model, [digits.train.images[:256]])
-    yield "09", "90 % zeros, trained on", pruned(model, digits)
-    for share, name in ((0.5, "half"), (0.75, "three quarters")):
-        small = cl.prune_neurons(model, cl.criteria.taylor, share, batches=digits.train)
-        rate = CUT["networks"]["article"]["shares"][f"{share:g}"]["rate"]
-        cl.train(small, digits, epochs=CUT["epochs"]["further"], lr=rate, progress=False)
-        yield "13", f"{name} of the neurons cut, trained on", small
-    yield "18", "pruned, clustered and coded", cl.load(records.path("deep_compression/digits_article_0.clab"))
+def shown(chapter: str, clock: bool) -> Iterator[list[str]]:
+    """Yield the lines that a chapter's cells have shown, the clocks' or the others'."""
+    (path,) = NOTEBOOKS.glob(f"{chapter}_*.ipynb")
+    for cell in nbformat.read(path, as_version=4).cells:
+        if clock == ("clock" in cell.metadata.get("tags", [])):
+            for output in cell.get("outputs", []):
+                yield (output.get("text") or output.get("data", {}).get("text/plain", "")).splitlines()
 
 
-def pruned(model: nn.Module, digits: data.ImageData) -> nn.Module:
-    """Prune in rounds as weight_pruning.py does, from the shipped network."""
-    record = PRUNED["networks"]["article"]
-    recipe, rate = record["recipe"], record["chosen rates"]["pruned"]
-    for level in cubic(0.9, recipe["rounds"]):
-        model = cl.prune_weights(model, cl.criteria.magnitude, level)
-        epochs = recipe["after"] if level == 0.9 else recipe["each"]
-        cl.train(model, digits, epochs=epochs, lr=rate, after_step=hold_zeros(model), progress=False)
-    return model
+def tables(chapter: str, clock: bool = False) -> Iterator[dict[str, str]]:
+    """Yield the rows of a chapter's comparisons: each cell by the head of its column."""
+    for lines in shown(chapter, clock):
+        head = next((n for n, line in enumerate(lines) if line.startswith("network  ")), len(lines))
+        for line in lines[head + 1 :]:
+            cells = re.split(r" {2,}", line.replace("to  ", "to "))  # a padded end of an interval
+            yield dict(zip(re.split(r" {2,}", lines[head]), cells, strict=False))
+
+
+def row_of(chapter: str, name: str) -> tuple[str, str, str]:
+    """Return bytes, accuracy and interval of a chapter's row; they are the same wherever the row stands."""
+    found = {
+        (row["bytes on disk"], *re.findall(r"\d+\.\d", row["accuracy (95 % interval)"]))
+        for row in tables(chapter)
+        if row["network"] == name and "bytes on disk" in row
+    }
+    if len(found) != 1:
+        raise LookupError(f"chapter {chapter}: asked for one row {name!r}, found {sorted(found)}")
+    size, right, low, high = found.pop()
+    return size, right, f"{low} to {high}"
+
+
+def ledger() -> list[list[str]]:
+    """Return the rows of the ledger's page."""
+    floats = int(row_of("01", "floats")[0].replace(",", ""))
+    made = [["Chapter", "Network", "Bytes", "Times smaller", "Accuracy, %", "95 % interval"]]
+    for chapter, name, label in ROWS:
+        size, *accuracy = row_of(chapter, name)
+        made.append([chapter, label, size, f"{floats / int(size.replace(',', '')):.1f}", *accuracy])
+    return made
+
+
+def milliseconds(chapter: str, name: str) -> float:
+    """Return what a clock of a chapter shows for 64 images."""
+    for row in tables(chapter, clock=True):
+        if row["network"] == name and "ms at 64" in row:
+            return float(row["ms at 64"])
+    lines = [line for lines in shown(chapter, clock=True) for line in lines]
+    (found,) = [line for line in lines if re.match(rf" *{re.escape(name)}[: ]", line)]
+    return float(re.findall(r"([\d.]+) ms", found)[0])
+
+
+def latencies() -> list[list[str]]:
+    """Return the rows of the table of times."""
+    rows = [[name, chapter, f"{milliseconds(chapter, row):.1f}"] for name, chapter, row in CLOCKS]
+    return [["Network", "Chapter", "Milliseconds for 64 images"], *rows]
 
 
 def main() -> None:
-    torch.set_num_threads(1)
-    digits = data.digits()
-    made = networks(checkpoints.load("article"), digits)
-    reports = [
-        (chapter, cl.measure(network, digits, name, plain=chapter < "09", latency=False))
-        for chapter, name, network in made
-    ]
-    first = reports[0][1].bytes_on_disk
-    with (records.FOLDER / "ledger.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["Chapter", "Network", "Bytes", "Times smaller", "Accuracy, %", "95 % interval"])
-        for chapter, report in reports:
-            size, right = report.bytes_on_disk, report.accuracy
-            found = [f"{100 * right.value:.1f}", f"{100 * right.low:.1f} to {100 * right.high:.1f}"]
-            writer.writerow([chapter, report.name, f"{size:,}", f"{first / size:.1f}", *found])
+    for name, rows in {"ledger.csv": ledger(), "latency.csv": latencies()}.items():
+        with (records.FOLDER / name).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 if __name__ == "__main__":

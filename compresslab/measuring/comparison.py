@@ -40,7 +40,7 @@ class Comparison:
 
     @property
     def p_values(self) -> tuple[float, ...]:
-        """Return what McNemar's test says of each report after the first, corrected by Holm if several are."""
+        """Return McNemar's p-value of each report after the first, corrected by Holm if they are several."""
         alone = [test.p_value for test in self.tests[1:]]
         return Holm(alone).adjusted if alone else ()
 
