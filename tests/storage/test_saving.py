@@ -165,7 +165,7 @@ def test_a_target_that_cannot_be_replaced_whole_is_refused_and_stays(tmp_path):
 
 
 def test_what_dead_processes_left_is_swept_and_what_is_being_written_is_not(tmp_path):
-    """A temporary file is locked while it is written, in whatever process; a name of another kind is not ours."""
+    """A temporary file is locked while it is written, in whatever process; other names are not ours."""
     dead, living, other = (
         tmp_path / name for name in (f".{'0' * 16}.clab.tmp", f".{'1' * 16}.clab.tmp", ".x.tmp")
     )
