@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
-from compresslab.quantization.layers import QuantizedLayer, quantized_like, replace
+from compresslab.models.parameters import layer_weights
+from compresslab.quantization.layers import QuantizedLayer, hold_codes
 from compresslab.quantization.scheme import QuantizedTensor
 from compresslab.storage.header import Entry
 from compresslab.storage.tensors import Stored
@@ -41,9 +42,10 @@ def tensors_of(model: nn.Module) -> dict[str, Stored]:
         if (owner := owners.setdefault(id(value), name)) != name:
             raise CompressionError(f"{owner} and {name} are one tensor; give each its own copy first.")
         layer, _, leaf = name.rpartition(".")
-        if layer in layers:
-            found.setdefault(f"{layer}.weight", layers[layer].quantized)
-        if layer not in layers or leaf == "bias":
+        held = layers[layer].quantized_weights if layer in layers else {}
+        found |= {f"{layer}.{key}": code for key, code in held.items() if f"{layer}.{key}" not in found}
+        codes = {f"{key}_{part}" for key, code in held.items() for part in ("codes", *code.parameters)}
+        if leaf not in codes:
             found[name] = value
     return found
 
@@ -79,7 +81,7 @@ def _check_slot(entry: Entry, slot: Stored, model: nn.Module, resize: bool) -> N
     module = model.get_submodule(layer)
     if leaf not in module._parameters and leaf not in module._buffers:
         raise CompressionError(f"{entry.name} is no parameter or buffer of {type(module).__name__}.")
-    quantizable = leaf == "weight" and layer and isinstance(module, nn.Linear | nn.Conv2d)
+    quantizable = layer and any(w.layer is module and w.parameter == leaf for w in layer_weights(module))
     if entry.scheme is not None and not quantizable:
         raise CompressionError(f"{entry.name} is quantized in the file; only layers inside a module can be.")
 
@@ -103,18 +105,16 @@ def fill(model: nn.Module, values: Mapping[str, Stored]) -> None:
     shapes takes those of the values.
     """
     alike = _resized(model, {name: tuple(value.shape) for name, value in values.items()})
-    new: dict[str, Tensor | nn.Module] = {}
+    new = {}
     for name, value in values.items():
         layer, _, leaf = name.rpartition(".")
-        moved = _in_place_of(getattr(model.get_submodule(layer), leaf), value)
-        codes = isinstance(moved, QuantizedTensor)
-        new[name] = quantized_like(alike.get_submodule(layer), moved) if codes else moved
-    for name, value in sorted(new.items(), key=lambda item: isinstance(item[1], Tensor)):  # layers first
+        new[name] = _in_place_of(getattr(model.get_submodule(layer), leaf), value)
+    for name, value in new.items():
         layer, _, leaf = name.rpartition(".")
         if isinstance(value, Tensor):
             setattr(model.get_submodule(layer), leaf, value)
         else:
-            replace(model, layer, value)
+            hold_codes(model.get_submodule(layer), leaf, value)
     if alike is not model:
         refit(model)
 
