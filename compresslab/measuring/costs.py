@@ -121,7 +121,9 @@ def _milliseconds(model: nn.Module, batch: Tensor) -> float:
 
 
 def _weight_shape(module: nn.Module) -> torch.Size:
-    if isinstance(module, QuantizedLayer | IntegerLayer):
+    if isinstance(module, QuantizedLayer):
+        return torch.Size(module.quantized.shape)
+    if isinstance(module, IntegerLayer):
         return module.get_buffer("codes").shape
     return cast(nn.Linear, module).weight.shape
 
@@ -131,7 +133,7 @@ def stored_weights(model: nn.Module) -> Iterator[Tensor]:
     seen: set[int] = set()
     for module in model.modules():
         if isinstance(module, QuantizedLayer):
-            yield module.weight
+            yield from (code.dequantize() for code in module.quantized_weights.values())
         elif isinstance(module, IntegerLayer):
             yield from (module.get_buffer("codes"), module.get_buffer("bias"))
         for parameter in module.parameters(recurse=False):

@@ -4,14 +4,15 @@ from compresslab.models.architectures import Network
 from compresslab.models.builders import BUILDERS, article, build, builder_of, lenet5, lenet_300_100, residual
 from compresslab.models.checking import check_model, copy_of
 from compresslab.models.inputs import Inputs, answers_of, call, each_tensor, fitted, shapes_in
-from compresslab.models.parameters import Weight, assigned, layer_weights
+from compresslab.models.parameters import Weight, assigned, channel_axis, layer_weights
 from compresslab.models.shapes import shapes_of
-from compresslab.models.tracing import LayerTracer, Watching, device_of, evaluating, trace
+from compresslab.models.tracing import LayerTracer, Watching, device_of, evaluating, has_hooks, trace
 
 # fmt: off
 __all__ = [
     "BUILDERS", "Inputs", "LayerTracer", "Network", "Watching", "Weight", "answers_of", "article", "assigned",
-    "build", "builder_of", "call", "check_model", "copy_of", "device_of", "each_tensor", "evaluating", "fitted",
-    "layer_weights", "lenet5", "lenet_300_100", "residual", "shapes_in", "shapes_of", "trace",
+    "build", "builder_of", "call", "channel_axis", "check_model", "copy_of", "device_of", "each_tensor",
+    "evaluating", "fitted", "has_hooks", "layer_weights", "lenet5", "lenet_300_100", "residual", "shapes_in",
+    "shapes_of", "trace",
 ]
 # fmt: on

@@ -19,6 +19,11 @@ class LayerTracer(fx.Tracer):
         return hasattr(type(m), "quantized") or super().is_leaf_module(m, module_qualified_name)
 
 
+def has_hooks(layer: nn.Module) -> bool:
+    """Tell whether code beside the layer's own sees or changes what enters or leaves it."""
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)
+
+
 def trace(model: nn.Module) -> fx.Graph:
     """Write down the operations of a network in the order in which they run.
 

@@ -36,11 +36,11 @@ def unsavable():
     sparse = nn.Sequential(nn.Linear(3, 3))
     sparse.register_buffer("holes", torch.zeros(3, 3).to_sparse())
     high = quantized(nn.Sequential(nn.Linear(3, 3)), Ternary())
-    high[0].codes[1, 1] = 3
+    high[0].weight_codes[1, 1] = 3
     infinite = quantized(nn.Sequential(nn.Linear(3, 3)), Symmetric(4))
-    infinite[0].scale[0] = math.inf
+    infinite[0].weight_scale[0] = math.inf
     overflowing = quantized(nn.Sequential(nn.Linear(3, 3)), Symmetric(4))
-    overflowing[0].scale[0] = 3e38  # finite, but 7 times it is not
+    overflowing[0].weight_scale[0] = 3e38  # finite, but 7 times it is not
     mixed = network()
     mixed.conv1.double()
     uneven = quantized(network(), Symmetric(4))  # codes decode to float32, which no bias in float64 can join
