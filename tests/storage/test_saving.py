@@ -49,13 +49,13 @@ def unsavable():
     with torch.device("meta"):
         nowhere = nn.Linear(3, 3)
     return {
-        r"wave .*complex64": complex_one,
-        r"holes .*sparse": sparse,
+        "'wave', .*complex64": complex_one,
+        "'holes', which is sparse": sparse,
         "conv1.weight is torch.float64 in the file, torch.float32": mixed,
         "conv1.bias is torch.float64 in the file, torch.float32": uneven,
         "_extra_state is a dict": nn.Sequential(Extra(3, 3)),
         "has no shape yet": nn.Sequential(nn.LazyLinear(3)),
-        "weight cannot be saved.*meta": nowhere,
+        "'weight', which is on the meta device": nowhere,
         "single quantized layer": quantized_like(shared, Symmetric(4).quantize(shared.weight)),
         "codes run from 0 to 3": high,
         "not all finite": infinite,

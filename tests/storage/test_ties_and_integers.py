@@ -11,6 +11,7 @@ from compresslab.errors import CompressionError, FormatError
 from compresslab.quantization.granularity import PerChannel
 from compresslab.quantization.integer_network import quantize_activations
 from compresslab.quantization.layers import quantized_like
+from compresslab.quantization.quantizing import quantize
 from compresslab.quantization.uniform import Symmetric
 from compresslab.storage.container import contents, decode, encode
 
@@ -57,7 +58,7 @@ def test_a_layer_of_codes_in_two_places_is_written_once():
     assert parts["codes"] == 8
     again = decode(data, into=nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)))
     assert same(again, model)
-    assert again[2].codes is again[0].codes
+    assert again[2].weight_codes is again[0].weight_codes
     assert again[2].bias is again[0].bias
 
 
@@ -133,6 +134,25 @@ def test_numbers_that_no_conversion_gives_are_refused(message):
         decode(put_together(header, payload))
 
 
+KINDS = {
+    "1-D": (nn.Conv1d(2, 3, 3), (1, 2, 9)),
+    "3-D": (nn.Conv3d(1, 2, 2), (1, 1, 4, 4, 4)),
+    "transposed": (nn.ConvTranspose2d(2, 3, 3), (1, 2, 5, 5)),
+    "recurrent": (nn.LSTM(4, 3, bidirectional=True), (5, 1, 4)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_of_every_kind_come_back_with_their_codes(kind):
+    layer, shape = KINDS[kind]
+    model = quantize(nn.Sequential(copy.deepcopy(layer)), Symmetric(4, PerChannel())).eval()
+    inputs = torch.rand(shape)
+    again = decode(encode(model)[0], into=nn.Sequential(copy.deepcopy(layer)))
+    assert same(again, model)
+    wanted, found = model(inputs), again(inputs)
+    assert all(map(torch.equal, *([x] if torch.is_tensor(x) else x[:1] for x in (wanted, found))))
+
+
 class Heads(nn.Module):
     """What it reads no one can guess."""
 
@@ -191,5 +211,6 @@ def test_a_layer_that_a_plain_list_also_holds_is_the_one_that_is_filled():
                 x = step(x)
             return x
 
-    again = decode(encode(Listed(0))[0], into=Listed(1))
-    assert torch.equal(again(images()), Listed(0).eval()(images()))
+    for model in (Listed(0).eval(), quantize(Listed(0), Symmetric(4)).eval()):
+        again = decode(encode(model)[0], into=Listed(1))
+        assert torch.equal(again(images()), model(images()))
