@@ -4,6 +4,8 @@ Run as a script it fetches both from npm into book/_static/vendor, which git ign
 extension it points the pages at those copies, or leaves the public CDN in place where they are missing.
 """
 
+import base64
+import hashlib
 import io
 import shutil
 import subprocess
@@ -14,12 +16,22 @@ from pathlib import Path, PurePosixPath
 
 VENDOR = Path(__file__).resolve().parent.parent / "_static" / "vendor"
 MATHJAX, MANAGER = "mathjax@3.2.2", "@jupyter-widgets/html-manager@1.0.15"
+HASHES = {  # SHA-512 of the archives, as npm states them: a version alone does not fix what comes
+    MATHJAX: "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
+    MANAGER: "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA==",
+}
 FALLBACK = "the pages will load MathJax and the widgets from a public CDN."
 FONTS = {".woff", ".woff2", ".ttf", ".eot", ".svg"}
 
 
 def wanted(package: str, path: PurePosixPath) -> PurePosixPath | None:
-    """Say where a file of a package belongs under VENDOR; None for what the pages never load."""
+    """Say where a file of a package belongs under VENDOR; None for what the pages never load.
+
+    Raises:
+        ValueError: the path leads out of the archive.
+    """
+    if path.is_absolute() or ".." in path.parts or "\\" in str(path):
+        raise ValueError(f"the archive of {package} holds the path {str(path)!r:.200}")
     if path.name in ("LICENSE", "package.json"):
         return PurePosixPath(package) / path.name if len(path.parts) == 2 else None
     if package == "mathjax" and path.is_relative_to("package/es5"):
@@ -38,9 +50,21 @@ def fetch(package: str, spec: str) -> None:
         command = ["npm", "pack", spec, "--silent", "--pack-destination", folder]
         subprocess.run(command, check=True, capture_output=True, shell=sys.platform == "win32")
         archive = next(Path(folder).glob("*.tgz")).read_bytes()
+    unpack(package, spec, archive)
+
+
+def unpack(package: str, spec: str, archive: bytes) -> None:
+    """Unpack the wanted files of an archive, if it is the one that was asked for.
+
+    Raises:
+        ValueError: it is another, or a path in it leads elsewhere; nothing was written.
+    """
+    found = base64.b64encode(hashlib.sha512(archive).digest()).decode()
+    if found != HASHES[spec]:
+        raise ValueError(f"the archive of {spec} has the SHA-512 {found}, not {HASHES[spec]}")
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        for member in tar:
-            place = wanted(package, PurePosixPath(member.name)) if member.isfile() else None
+        places = [(m, wanted(package, PurePosixPath(m.name))) for m in tar.getmembers() if m.isfile()]
+        for member, place in places:
             if place is not None:
                 target = VENDOR / place
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +87,7 @@ def main() -> None:
     try:
         fetch("mathjax", MATHJAX)
         fetch("widgets", MANAGER)
-    except (subprocess.CalledProcessError, OSError, StopIteration) as error:
+    except (subprocess.CalledProcessError, OSError, StopIteration, ValueError, tarfile.TarError) as error:
         shutil.rmtree(VENDOR, ignore_errors=True)
         print(f"npm could not fetch ({error}): {FALLBACK}")
         return

@@ -168,7 +168,7 @@ def stored_weights(model: nn.Module) -> Iterator[Tensor]:
     seen: set[int] = set()
     for module in model.modules():
         if isinstance(module, QuantizedLayer):
-            yield module.weight
+            yield from (code.dequantize() for code in module.quantized_weights.values())
         elif isinstance(module, IntegerLayer):
             yield from (module.get_buffer("codes"), module.get_buffer("bias"))
         for parameter in module.parameters(recurse=False):

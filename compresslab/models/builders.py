@@ -126,7 +126,8 @@ def _same_modules(model: nn.Module, twin: nn.Module) -> bool:
 def _alike(module: nn.Module, twin: nn.Module) -> bool:
     """Compare a layer with weights by what it computes (it may be quantized), any other by its kind."""
     if isinstance(twin, nn.Conv2d | nn.Linear):
-        return hasattr(module, "weight") and _computes(module) == _computes(twin)
+        kind = getattr(module, "float_class", type(module))  # a subclass may compute something else
+        return kind is type(twin) and _computes(module) == _computes(twin)
     return _kind(module) == _kind(twin)
 
 

@@ -58,10 +58,15 @@ class Weight:
         """Refuse a weight that is neither a parameter nor codes, with what makes it one."""
         if self.parameter not in self.layer._parameters and not self.is_codes:
             raise CompressionError(
-                f"The weight of layer {self.name!r:.80} is computed at every call, so a change to it would be "
-                "lost; make it a plain parameter first: freeze_gates(model), or torch.nn.utils."
+                f"The weight of layer {self.name!r:.80} is computed at every call, so a change to it would "
+                "be lost; make it a plain parameter first: freeze_gates(model), or torch.nn.utils."
                 f"parametrize.remove_parametrizations(layer, {self.parameter!r}), or prune.remove of torch."
             )
+
+
+def channel_axis(layer: nn.Module) -> int:
+    """Say which axis of a layer's weights counts its output channels."""
+    return int(isinstance(layer, nn.modules.conv._ConvTransposeNd))
 
 
 def layer_weights(model: nn.Module) -> list[Weight]:
@@ -79,11 +84,10 @@ def layer_weights(model: nn.Module) -> list[Weight]:
             places.setdefault(module, []).append(path)
     found = []
     for layer, paths in places.items():
-        axis = int(isinstance(layer, nn.modules.conv._ConvTransposeNd))
         for parameter in _in_layer(layer):
             tail = () if parameter == "weight" else (parameter,)
             names = (".".join((*((path,) if path else ()), *tail)) for path in paths)
-            found.append(Weight(tuple(names), layer, parameter, axis))
+            found.append(Weight(tuple(names), layer, parameter, channel_axis(layer)))
     return found
 
 

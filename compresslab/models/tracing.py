@@ -52,6 +52,11 @@ class LayerTracer(fx.Tracer):
         return self.create_proxy("placeholder", name, (), {}) if _of_tensors(value) else value
 
 
+def has_hooks(layer: nn.Module) -> bool:
+    """Tell whether code beside the layer's own sees or changes what enters or leaves it."""
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)
+
+
 def trace(model: nn.Module, inputs: Any = None) -> fx.Graph:
     """Write down the operations of a network in the order in which they run.
 

@@ -4,10 +4,10 @@ from compresslab.quantization.clipping import LeastSquares, MinMax, Percentile
 from compresslab.quantization.fake import FakeQuantize, float_weight
 from compresslab.quantization.folding import fold_norms
 from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
-from compresslab.quantization.integer import Grid, IntegerLayer, fixed_point, requantize
+from compresslab.quantization.integer import Grid, Gridded, IntegerLayer, fixed_point, requantize
 from compresslab.quantization.integer_network import integer_like, quantize_activations
 from compresslab.quantization.kmeans import kmeans_centroids
-from compresslab.quantization.layers import QuantizedLayer, quantized_like, replace
+from compresslab.quantization.layers import QuantizedLayer, hold_codes, quantized_like, replace
 from compresslab.quantization.quantizing import fake_quantize, quantize
 from compresslab.quantization.scheme import QuantizedTensor, Scheme
 from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary, scheme_from_dict
@@ -15,10 +15,10 @@ from compresslab.quantization.uniform import Asymmetric, Symmetric
 
 # fmt: off
 __all__ = [
-    "Asymmetric", "Binary", "FakeQuantize", "Grid", "IntegerLayer", "KMeans", "LeastSquares", "MinMax",
-    "PerChannel", "PerGroup", "PerTensor", "Percentile", "PowerOfTwo", "QuantizedLayer", "QuantizedTensor",
-    "Scheme", "Symmetric", "Ternary", "fake_quantize", "fixed_point", "float_weight", "fold_norms",
-    "integer_like", "kmeans_centroids", "quantize", "quantize_activations", "quantized_like", "replace",
-    "requantize", "scheme_from_dict",
+    "Asymmetric", "Binary", "FakeQuantize", "Grid", "Gridded", "IntegerLayer", "KMeans", "LeastSquares",
+    "MinMax", "PerChannel", "PerGroup", "PerTensor", "Percentile", "PowerOfTwo", "QuantizedLayer",
+    "QuantizedTensor", "Scheme", "Symmetric", "Ternary", "fake_quantize", "fixed_point", "float_weight",
+    "fold_norms", "hold_codes", "integer_like", "kmeans_centroids", "quantize", "quantize_activations",
+    "quantized_like", "replace", "requantize", "scheme_from_dict",
 ]
 # fmt: on

@@ -24,6 +24,7 @@ class FakeQuantize(nn.Module):
         weight: where a learned step starts from.
         learned_step: learn the scale too (Symmetric only), with the gradient of its own rounding
             error, divided by ``sqrt(columns * q)``.
+        axis: of the weight's output channels, 1 in a transposed convolution.
 
     Raises:
         CompressionError: a learned step was asked of a scheme that has none, or, at a later call, has
@@ -34,10 +35,15 @@ class FakeQuantize(nn.Module):
     Chapter: 07.
     """
 
-    def __init__(self, scheme: Scheme, weight: Tensor, learned_step: bool = False) -> None:
+    def __init__(self, scheme: Scheme, weight: Tensor, learned_step: bool = False, axis: int = 0) -> None:
         super().__init__()
-        self.scheme = scheme
-        self.step = nn.Parameter(_first_step(scheme, weight)) if learned_step else None
+        self.scheme, self.axis = scheme, axis
+        step = _first_step(scheme, weight.transpose(0, axis)) if learned_step else None
+        self.step = None if step is None else nn.Parameter(step)
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        """Let ``forward`` see the output channels first."""
+        return super().__call__(weight.transpose(0, self.axis)).transpose(0, self.axis)
 
     def forward(self, weight: Tensor) -> Tensor:
         if self.step is None:
@@ -59,10 +65,9 @@ class FakeQuantize(nn.Module):
         return granularity.join(blocks, tuple(weight.shape)).to(weight.dtype)
 
     def freeze(self, weight: Tensor) -> QuantizedTensor:
-        """Give the codes that training has been using."""
-        if self.step is None:
-            return self.scheme.quantize(weight)
-        return self.scheme.quantize(weight, {"scale": self.step.detach().clone()})
+        """Give the codes that training has been using, the output channels first."""
+        given = None if self.step is None else {"scale": self.step.detach().clone()}
+        return self.scheme.quantize(weight.transpose(0, self.axis), given)
 
     def extra_repr(self) -> str:
         return str(self.scheme) + (", learned step" if self.step is not None else "")
@@ -95,21 +100,22 @@ def _first_step(scheme: Scheme, weight: Tensor) -> Float[Tensor, " rows"]:
     return torch.where(means == 0, 1.0, steps)
 
 
-def fake_quantizer(layer: nn.Module) -> FakeQuantize | None:
+def fake_quantizer(layer: nn.Module, name: str = "weight") -> FakeQuantize | None:
     """Return the fake quantization of a layer's weight, or None."""
-    if not parametrize.is_parametrized(layer, "weight"):
+    if not parametrize.is_parametrized(layer, name):
         return None
-    first = _parametrizations(layer)[0]
+    first = _parametrizations(layer, name)[0]
     return first if isinstance(first, FakeQuantize) else None
 
 
-def float_weight(layer: nn.Module) -> Tensor:
+def float_weight(layer: nn.Module, name: str = "weight") -> Tensor:
     """Return the float weight behind a layer, fake-quantized or not."""
-    return cast(Tensor, layer.weight if fake_quantizer(layer) is None else _parametrizations(layer).original)
+    trained = fake_quantizer(layer, name) is not None
+    return cast(Tensor, _parametrizations(layer, name).original if trained else getattr(layer, name))
 
 
-def _parametrizations(layer: Any) -> parametrize.ParametrizationList:
-    return layer.parametrizations["weight"]
+def _parametrizations(layer: Any, name: str) -> parametrize.ParametrizationList:
+    return layer.parametrizations[name]
 
 
 class LearnedCodebook(FakeQuantize):
@@ -130,9 +136,9 @@ class LearnedCodebook(FakeQuantize):
     codes: Tensor
     moves: Tensor
 
-    def __init__(self, scheme: KMeans, weight: Tensor) -> None:
-        super().__init__(scheme, weight)
-        first = scheme.quantize(weight.detach())
+    def __init__(self, scheme: KMeans, weight: Tensor, axis: int = 0) -> None:
+        super().__init__(scheme, weight, axis=axis)
+        first = scheme.quantize(weight.detach().transpose(0, axis))
         self.centroids = nn.Parameter(first.parameters["centroids"].clone())
         self.register_buffer("codes", first.codes)
         fixed = (self.centroids == 0) & scheme.keep_zero
@@ -146,7 +152,7 @@ class LearnedCodebook(FakeQuantize):
     def freeze(self, weight: Tensor) -> QuantizedTensor:
         """Give the codes and centroids that training has been using, the centroids in order again."""
         ordered = self.centroids.detach().sort(dim=1).values
-        return self.scheme.quantize(self(weight), {"centroids": ordered})
+        return self.scheme.quantize(self(weight).transpose(0, self.axis), {"centroids": ordered})
 
     def extra_repr(self) -> str:
         return f"{self.scheme}, learned codebook"

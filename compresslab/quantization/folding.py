@@ -1,16 +1,19 @@
 """Fold batch norms into the convolutions before them: fewer operations, the same function."""
 
-import copy
 from collections import Counter
 from collections.abc import Iterator
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from compresslab.errors import CompressionError
-from compresslab.models.tracing import trace
+from compresslab.models.checking import copy_of
+from compresslab.models.tracing import has_hooks, trace
 from compresslab.quantization.layers import replace
+
+Pair = tuple[nn.Conv2d, nn.BatchNorm2d]
+_FOLDING = ((nn.Conv1d, nn.BatchNorm1d), (nn.Conv2d, nn.BatchNorm2d), (nn.Conv3d, nn.BatchNorm3d))
 
 
 def fold_norms(model: nn.Module) -> nn.Module:
@@ -19,7 +22,7 @@ def fold_norms(model: nn.Module) -> nn.Module:
     In evaluation a norm is the affine map ``y = a * x + b`` of each channel, with
     ``a = gamma / sqrt(var + eps)`` and ``b = beta - a * mean``. A convolution followed by it is a
     convolution with weight ``a * w`` and bias ``a * c + b``. The outputs agree to float rounding.
-    A convolution that others read too, or that runs twice, keeps its norm.
+    A convolution that others read too, that runs twice or has hooks keeps its norm.
 
     Args:
         model: a network in floats; its norms' running statistics are used.
@@ -37,10 +40,9 @@ def fold_norms(model: nn.Module) -> nn.Module:
     >>> [type(layer).__name__ for layer in fold_norms(net)]
     ['Conv2d', 'Identity']
     """
-    result = copy.deepcopy(model).eval()
+    result = copy_of(model).eval()
     for conv_name, norm_name in list(_pairs(result)):
-        conv = cast(nn.Conv2d, result.get_submodule(conv_name))
-        norm = cast(nn.BatchNorm2d, result.get_submodule(norm_name))
+        conv, norm = cast(Pair, (result.get_submodule(conv_name), result.get_submodule(norm_name)))
         if norm.running_mean is None or norm.running_var is None:  # computed from each batch
             raise CompressionError(
                 f"The norm {norm_name!r} keeps no running statistics, so it is no fixed map and cannot be "
@@ -56,13 +58,13 @@ def _pairs(model: nn.Module) -> Iterator[tuple[str, str]]:
     graph = trace(model)
     calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
     for node in graph.nodes:
-        if node.op != "call_module" or not isinstance(model.get_submodule(node.target), nn.BatchNorm2d):
+        before = node.args[0] if node.op == "call_module" and node.args else None
+        if not isinstance(before, fx.Node) or before.op != "call_module":
             continue
-        before = node.args[0]
-        only = before.op == "call_module" and len(before.users) == 1
-        once = calls[before.target] == calls[node.target] == 1
-        if only and once and type(model.get_submodule(before.target)) is nn.Conv2d:
-            yield before.target, node.target
+        conv, norm = (model.get_submodule(str(one.target)) for one in (before, node))
+        once = len(before.users) == calls[before.target] == calls[node.target] == 1
+        if once and (type(conv), type(norm)) in _FOLDING and not has_hooks(conv) and not has_hooks(norm):
+            yield str(before.target), str(node.target)
 
 
 @torch.no_grad()
@@ -72,5 +74,6 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor)
     if norm.affine:
         factor, shift = factor * norm.weight, shift * norm.weight + norm.bias
     bias = shift if conv.bias is None else shift + factor * conv.bias
-    conv.weight.copy_(conv.weight * factor[:, None, None, None])
-    conv.bias = nn.Parameter(bias.to(conv.weight.dtype))
+    learns = (conv.weight if conv.bias is None else conv.bias).requires_grad  # what was frozen stays so
+    conv.weight.copy_(conv.weight * factor.reshape(-1, *[1] * (conv.weight.dim() - 1)))
+    conv.bias = nn.Parameter(bias.to(conv.weight.dtype), learns)

@@ -4,8 +4,8 @@ An activation ``x`` travels as a code: ``x ~ scale * (code - zero_point)``, code
 multiplies codes, sums them in int32, and brings the sum to the next grid by a fixed-point factor.
 """
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int8, Int32, Int64, Shaped
@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from compresslab.errors import CompressionError
 from compresslab.quantization.clipping import Clip, MinMax
-from compresslab.quantization.layers import QuantizedConv2d
 from compresslab.quantization.scheme import QuantizedTensor
 from compresslab.quantization.uniform import Asymmetric
 
@@ -80,31 +79,16 @@ def _clamped(total: Shaped[Tensor, "..."]) -> Int8[Tensor, "..."]:
     return total.clamp_(LOWEST, HIGHEST).to(torch.int8)
 
 
-class _Gridded(nn.Module):
-    """Know grids, as attributes."""
+class Gridded(nn.Module):
+    """A step of an integer network: it knows the grids of what enters and leaves it."""
 
     def take(self, **grids: Grid) -> None:
-        """Take other grids, all at once, as a file brings them."""
+        """Work on other grids from now on, those of a file for example."""
         for name, grid in grids.items():
             setattr(self, name, grid)
 
 
-class _OnGrid(_Gridded):
-    """Give codes of one grid."""
-
-    def __init__(self, grid: Grid) -> None:
-        super().__init__()
-        self.grid = grid
-
-
-class QuantizeInput(_OnGrid):
-    """Bring float inputs to codes: the one place where floats enter."""
-
-    def forward(self, x: Float[Tensor, "..."]) -> Int8[Tensor, "..."]:
-        return _clamped(torch.round(x * (1 / self.grid.scale)) + self.grid.zero_point)
-
-
-class IntegerLayer(_Gridded):
+class IntegerLayer(Gridded):
     """Multiply codes by codes, sum in int32, bring the sum to the output grid.
 
     ``sum (x - zero) * w = sum x * w - zero * sum w``: the second term does not depend on the input and
@@ -170,94 +154,57 @@ class IntegerLayer(_Gridded):
 class IntegerLinear(IntegerLayer):
     """A linear layer in integers; see ``IntegerLayer``."""
 
-    def forward(self, x: Int8[Tensor, "n columns"]) -> Tensor:
-        return self.finish(self.accumulate(x))
+    def forward(self, x: Int8[Tensor, "... columns"]) -> Tensor:
+        rows = self.finish(self.accumulate(x.reshape(-1, x.shape[-1])))
+        return rows.reshape(*x.shape[:-1], -1)
 
 
-class IntegerConv2d(IntegerLayer):
+class IntegerConvolution(IntegerLayer):
     """A convolution in integers: every window a row, then one matrix product; see ``IntegerLayer``.
 
     Padding holds the code of zero, not the code 0.
 
     Args:
-        like: the convolution whose kernel size, stride, padding and bias to keep.
+        like: the convolution whose kernel size, stride, padding, dilation, groups and bias to keep.
 
     Raises:
-        CompressionError: it has groups, dilation, or a padding by name or not with zeros.
+        CompressionError: its padding is not with zeros.
     """
 
-    def __init__(
-        self, like: nn.Conv2d | QuantizedConv2d, weight: QuantizedTensor, source: Grid, target: Grid | None
-    ) -> None:
-        padding, mode = like.padding, getattr(like, "padding_mode", "zeros")
-        if like.groups != 1 or tuple(like.dilation) != (1, 1) or isinstance(padding, str) or mode != "zeros":
+    def __init__(self, like: Any, weight: QuantizedTensor, source: Grid, target: Grid | None) -> None:
+        if like.padding_mode != "zeros":
             raise CompressionError(
-                f"An integer convolution was asked with groups={like.groups}, dilation={like.dilation}, "
-                f"padding={padding!r} of {mode}; only plain convolutions are supported. "
-                "Leave this network in floats."
+                f"An integer convolution was asked with padding of {like.padding_mode}; only zeros are "
+                "supported. Leave this network in floats."
             )
         super().__init__(weight, like.bias, source, target)
-        self.kernel_size, self.stride, self.padding = like.kernel_size, like.stride, padding
+        self.kernel_size, self.stride, self.dilation = like.kernel_size, like.stride, like.dilation
+        self.groups, self.pads = like.groups, tuple(like._reversed_padding_repeated_twice)
 
-    def windows(self, x: Int8[Tensor, "batch in h w"]) -> Int8[Tensor, "batch h2 w2 columns"]:
-        """Lay every window out as a row, in the order of the weight's columns."""
-        height, width = self.padding
-        x = F.pad(x, (width, width, height, height), value=self.source.zero_point)
-        x = x.unfold(2, self.kernel_size[0], self.stride[0]).unfold(3, self.kernel_size[1], self.stride[1])
-        return x.permute(0, 2, 3, 1, 4, 5).flatten(3)
+    def accumulate(self, x: Int8[Tensor, "n columns"]) -> Int32[Tensor, "n channels"]:
+        """Sum the products of codes in int32, bias included; in each group by itself."""
+        if self.groups == 1:
+            return super().accumulate(x)
+        rows = x.reshape(len(x), self.groups, -1).int()
+        codes = self.codes.reshape(self.groups, -1, rows.shape[2]).int()
+        sums = [(rows * codes[:, i]).sum(dim=2, dtype=torch.int32) for i in range(codes.shape[1])]
+        return torch.stack(sums, dim=2).flatten(1) + self.bias
 
-    def forward(self, x: Int8[Tensor, "batch in h w"]) -> Tensor:
-        rows = self.windows(x)
-        maps = self.finish(self.accumulate(rows.flatten(0, 2)))
-        return maps.reshape(*rows.shape[:3], -1).permute(0, 3, 1, 2).contiguous()
-
-
-class IntegerReLU(_OnGrid):
-    """Lift codes below the code of zero to it."""
-
-    def forward(self, x: Int8[Tensor, "..."]) -> Int8[Tensor, "..."]:
-        return x.clamp(min=self.grid.zero_point)
+    def forward(self, x: Int8[Tensor, "batch in *space"]) -> Tensor:
+        x = F.pad(x, self.pads, value=self.source.zero_point)
+        found, axes = windows(x, self.kernel_size, self.stride, self.dilation), len(self.kernel_size)
+        rows = found.movedim(1, axes + 1).flatten(axes + 1)  # in the order of the weight's columns
+        maps = self.finish(self.accumulate(rows.flatten(0, axes)))
+        return maps.reshape(*rows.shape[:-1], -1).movedim(-1, 1).contiguous()
 
 
-class IntegerAdd(_Gridded):
-    """Add activations of two grids on a third.
-
-    Both factors share one shift, so that the sum is rounded once.
-
-    Raises:
-        CompressionError: the target's steps are so fine that an int32 could overflow.
-    """
-
-    left: Grid
-    right: Grid
-    target: Grid
-
-    def __init__(self, left: Grid, right: Grid, target: Grid) -> None:
-        super().__init__()
-        self.take(left=left, right=right, target=target)
-
-    def take(self, **grids: Grid) -> None:
-        super().take(**grids)
-        left, right, target = self.left, self.right, self.target
-        ratio = max(left.scale, right.scale) / target.scale
-        if ratio > 2**19:
-            raise CompressionError(
-                f"The grid of a sum is {ratio:.3g} times finer than those of its terms, which cancel; "
-                "calibrate on other images, or leave this network in floats."
-            )
-        self.shift = max(1, 20 - max(0, math.ceil(math.log2(ratio))))  # products stay below 2**28 in int32
-        self.factors = [round(grid.scale / target.scale * 2**self.shift) for grid in (left, right)]
-
-    def forward(self, x: Int8[Tensor, "..."], y: Int8[Tensor, "..."]) -> Int8[Tensor, "..."]:
-        total = (x.int() - self.left.zero_point) * self.factors[0]
-        total = total + (y.int() - self.right.zero_point) * self.factors[1]
-        return _clamped(((total + (1 << (self.shift - 1))) >> self.shift) + self.target.zero_point)
-
-
-class IntegerMean(_OnGrid):
-    """Average every channel's map to one code of the same grid, halves upward."""
-
-    def forward(self, x: Int8[Tensor, "batch channels h w"]) -> Int8[Tensor, "batch channels 1 1"]:
-        total = x.int().sum(dim=(2, 3), keepdim=True)
-        count = x.shape[2] * x.shape[3]
-        return _clamped(torch.div(2 * total + count, 2 * count, rounding_mode="floor"))
+def windows(
+    x: Shaped[Tensor, "batch channels *space"],
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> Shaped[Tensor, "batch channels *axes"]:
+    """View every window of a kernel, for one axis of places each one inside the window, behind all places."""
+    for axis, (size, step, gap) in enumerate(zip(kernel, stride, dilation, strict=True), start=2):
+        x = x.unfold(axis, (size - 1) * gap + 1, step)[..., ::gap]
+    return x

@@ -1,9 +1,7 @@
 """Turn a network into one that computes with integers alone."""
 
-import copy
-import operator
-from collections.abc import Iterable
-from typing import cast
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -11,42 +9,53 @@ from torch import Tensor, fx, nn
 
 from compresslab.errors import CompressionError
 from compresslab.models.builders import builder_of
-from compresslab.models.tracing import Watching, trace
+from compresslab.models.checking import copy_of
+from compresslab.models.inputs import fitted
+from compresslab.models.tracing import Watching
 from compresslab.quantization.clipping import Clip, MinMax
-from compresslab.quantization.fake import fake_quantizer
 from compresslab.quantization.folding import fold_norms
 from compresslab.quantization.granularity import PerChannel, PerGroup
-from compresslab.quantization.integer import (
-    Grid,
+from compresslab.quantization.integer import Grid, IntegerConvolution, IntegerLinear
+from compresslab.quantization.integer_rules import (
+    ADDITIONS,
+    AVERAGES,
+    CONVOLUTIONS,
+    MEAN_CALLS,
+    MEANS,
+    RELU,
+    activations,
+    grid_holder,
+    held_nodes,
+    is_layer,
+    mean_axes,
+    traced_by_rules,
+)
+from compresslab.quantization.integer_steps import (
     IntegerAdd,
-    IntegerConv2d,
-    IntegerLinear,
+    IntegerAverage,
     IntegerMean,
     IntegerReLU,
     QuantizeInput,
 )
-from compresslab.quantization.layers import QuantizedConv2d, QuantizedLayer, QuantizedLinear
+from compresslab.quantization.layers import QuantizedLayer
 from compresslab.quantization.scheme import QuantizedTensor
 from compresslab.quantization.uniform import Symmetric
 
-_WEIGHTED = (nn.Conv2d, nn.Linear, QuantizedLayer)
-_SAME_GRID = (nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.AdaptiveAvgPool2d, nn.Identity, nn.Dropout)
-_ADDITIONS = (torch.add, operator.add)
+_MOST_VALUES = 2**20  # of inputs that run at once while activations are observed: 4 MB
 
 
-def quantize_activations(
-    model: nn.Module, batches: Iterable[Float[Tensor, "batch ..."]], clip: Clip = MinMax()
-) -> nn.Module:
+def quantize_activations(model: nn.Module, batches: Any, clip: Clip = MinMax()) -> nn.Module:
     """Return a network that computes with int8 codes and int32 sums; floats only enter and leave.
 
     The batches run once through the network, norms folded, to learn the range of every activation.
     Float layers get ``Symmetric(8, PerChannel())`` weights; layers quantized already by ``Symmetric``
-    keep their codes.
+    keep their codes. A clip other than MinMax keeps every value that it has seen until the end.
 
     Args:
-        model: a network of convolutions, linear layers, norms, ReLU, max and global average pooling,
-            flatten and additions. It is not changed.
-        batches: images to calibrate on, from the training split; a few hundred are enough.
+        model: a network of convolutions of one or two axes, linear layers, norms behind convolutions, ReLU,
+            ReLU6, max and average pooling, additions, and whatever only moves values. It is not changed.
+        batches: images to calibrate on, from the training split; a few hundred are enough. A tensor, a
+            split, or an iterable of tensors or of (inputs, targets), a DataLoader for example.
         clip: where the grid of an activation ends.
 
     Returns:
@@ -54,124 +63,70 @@ def quantize_activations(
 
     Raises:
         CompressionError: no batches, non-finite activations, a layer that is still training through
-            quantization, or an operation without an integer rule, by its name.
+            quantization, hooks, or an operation without an integer rule, by its name.
 
     Source: Jacob et al., 2018 (arXiv:1712.05877).
     Chapter: 08.
     """
-    traced = _traced(model)
-    seen = _observe(traced, batches)
-    _convert(traced, {node: _grid(node, values, clip) for node, values in seen.items()})
-    traced.meta["builder"] = builder_of(model)  # a file names it
-    return traced.eval()
+    traced = traced_by_rules(fold_norms(model))
+    seen = _observe(traced, _images(batches, model), keep=not isinstance(clip, MinMax))
+    grids = {node: _grid(node, values, clip) for node, values in seen.items()}
+    return _converted(traced, grids, builder_of(model))
 
 
-@torch.no_grad()
-def integer_like(model: nn.Module) -> fx.GraphModule:
-    """Convert a network's structure alone: weights of zero, grids of one; a file then brings the numbers.
-
-    Raises:
-        CompressionError: as ``quantize_activations`` does.
-    """
-    bare = copy.deepcopy(model).to_empty(device="cpu")
-    for tensor in (*bare.parameters(), *bare.buffers()):
-        tensor.zero_()
-    traced = _traced(bare)
-    held = [node for node in traced.graph.nodes if node.op != "output"]
-    last = traced.graph.output_node().args[0]
-    _convert(traced, {_grid_holder(traced, node): Grid(1.0, 0) for node in held if node != last})
-    return traced.eval()
-
-
-def _traced(model: nn.Module) -> fx.GraphModule:
-    """Trace a network with its norms folded, and see that all of it can be converted."""
-    folded = fold_norms(model)
-    traced = fx.GraphModule(folded, trace(folded))
-    traced.graph.eliminate_dead_code()
-    for node in traced.graph.nodes:
-        _check(traced, node)
-    return traced
-
-
-def _layer(traced: fx.GraphModule, node: object) -> nn.Module | None:
-    """Return the layer that a node calls, or None."""
-    if isinstance(node, fx.Node) and node.op == "call_module":
-        return traced.get_submodule(str(node.target))
-    return None
-
-
-def _check(traced: fx.GraphModule, node: fx.Node) -> None:
-    """Refuse, by its name, what has no integer rule."""
-    layer = _layer(traced, node)
-    if node.op == "output":
-        last = node.args[0]
-        alone = isinstance(last, fx.Node) and len(last.users) == 1
-        if not alone or not isinstance(_layer(traced, last), _WEIGHTED):
-            raise CompressionError(
-                f"The network ends with {last}; an integer network must end with one linear or "
-                "convolution layer, whose sums become the logits."
-            )
-    elif not _has_rule(node, layer):
-        what = type(layer).__name__ if layer is not None else getattr(node.target, "__name__", node.target)
-        raise CompressionError(
-            f"The operation {node.name!r} ({what}) has no integer rule; there are, as layers, convolution, "
-            "linear, ReLU, max pooling, global average pooling and flatten, and the addition of two "
-            "activations. Leave this network in floats."
-        )
-    if layer is not None and fake_quantizer(layer) is not None:
-        raise CompressionError(
-            f"The layer {node.target!r} still trains through quantization; freeze it first: quantize(model)."
-        )
-
-
-def _has_rule(node: fx.Node, layer: nn.Module | None) -> bool:
-    if node.op == "placeholder":  # with a second input, another node comes before it
-        return node is next(iter(node.graph.nodes))
-    nodes_only = not node.kwargs and all(isinstance(arg, fx.Node) for arg in node.args)
-    if node.op == "call_function":
-        return node.target in _ADDITIONS and nodes_only and len(node.args) == 2
-    if isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size not in (1, (1, 1)):
-        return False
-    if isinstance(layer, nn.MaxPool2d) and layer.return_indices:
-        return False
-    return isinstance(layer, (*_WEIGHTED, *_SAME_GRID)) and nodes_only and len(node.args) == 1
-
-
-def _grid_holder(traced: fx.GraphModule, node: fx.Node) -> fx.Node:
-    """Return the node whose values fix the grid of this one.
-
-    ReLU, pooling and flatten keep the grid they are given. A layer whose only reader is a ReLU takes
-    the grid of the ReLU's output, or half its codes would stand for values that vanish at once.
-    """
-    while isinstance(_layer(traced, node), _SAME_GRID):
-        node = node.all_input_nodes[0]
-    readers = list(node.users)
-    if len(readers) == 1 and isinstance(_layer(traced, readers[0]), nn.ReLU):
-        return readers[0]
-    return node
+def integer_like(model: nn.Module) -> nn.Module:
+    """Return the integer network of a model with grids and numbers still to be filled in, from a file."""
+    empty = copy_of(model)
+    for parameter in empty.parameters():
+        nn.init.zeros_(parameter)
+    traced = traced_by_rules(fold_norms(empty))
+    return _converted(traced, dict.fromkeys(held_nodes(traced), Grid(1.0, 0)), builder_of(model))
 
 
 def _grid(node: fx.Node, seen: Float[Tensor, " values"], clip: Clip) -> Grid:
     try:
         return Grid.of(seen, clip)
     except CompressionError as error:
-        raise CompressionError(f"The activations of {node.name!r}: {error}") from None
+        raise CompressionError(f"The activations of {node.name!r:.80}: {error}") from None
+
+
+def _images(batches: Any, model: nn.Module) -> Iterator[Tensor]:
+    """Yield inputs, a few at a time, where the model is and in its precision."""
+    batches = getattr(batches, "images", batches)  # of a split
+    if not isinstance(batches, Iterable) or isinstance(batches, Mapping):
+        raise CompressionError(
+            f"A {type(batches).__name__:.80} was given to calibrate on; give a tensor of images, a split, or "
+            "an iterable of batches."
+        )
+    for batch in [batches] if isinstance(batches, Tensor) else batches:
+        images = batch[0] if isinstance(batch, tuple | list) else batch  # of (inputs, targets)
+        if not isinstance(images, Tensor):
+            raise CompressionError(
+                f"A batch to calibrate on holds a {type(images).__name__:.80}; an integer network reads one "
+                "tensor, alone or first in (inputs, targets)."
+            )
+        at_once = max(1, _MOST_VALUES * len(images) // max(1, images.numel()))
+        for few in images.split(at_once):
+            yield fitted(few, model)
 
 
 @torch.inference_mode()
-def _observe(traced: fx.GraphModule, batches: Iterable[Tensor]) -> dict[fx.Node, Tensor]:
-    """Run the batches and keep the values of every node that needs a grid."""
-    last = traced.graph.output_node().args[0]
-    held = [node for node in traced.graph.nodes if node.op != "output" and node != last]
-    seen: dict[fx.Node, list[Tensor]] = {_grid_holder(traced, node): [] for node in held}
+def _observe(traced: fx.GraphModule, images: Iterable[Tensor], keep: bool) -> dict[fx.Node, Tensor]:
+    """Run the batches, and keep of every node that fixes a grid its extremes, or all its values."""
+    seen: dict[fx.Node, list[Tensor]] = {node: [] for node in held_nodes(traced)}
 
     def see(node: fx.Node, value: Tensor) -> Tensor:
-        seen[node].append(value.flatten())
+        flat = value.float().flatten()
+        if keep or not len(flat):
+            seen[node].append(flat.clone())  # the network may change it in place
+        else:
+            ends = torch.cat([*seen[node], *map(torch.atleast_1d, torch.aminmax(flat))])
+            seen[node] = [torch.stack(torch.aminmax(ends))]
         return value
 
     watching = Watching(traced, seen, see)
-    for images in [batches] if isinstance(batches, Tensor) else batches:
-        watching.run(images)
+    for few in images:
+        watching.run(few)
     if not all(seen.values()):
         raise CompressionError(
             "No batches were given to calibrate on; pass some training images, for example "
@@ -180,49 +135,59 @@ def _observe(traced: fx.GraphModule, batches: Iterable[Tensor]) -> dict[fx.Node,
     return {node: torch.cat(values) for node, values in seen.items()}
 
 
-def _integer_layer(layer: nn.Module | None, sources: list[Grid], target: Grid | None) -> nn.Module:
-    """Make the integer counterpart of a layer, or of an addition (None in its place)."""
-    if isinstance(layer, nn.Linear | QuantizedLinear):
-        return IntegerLinear(_codes(layer), layer.bias, sources[0], target)
-    if isinstance(layer, nn.Conv2d | QuantizedConv2d):
-        return IntegerConv2d(layer, _codes(layer), sources[0], target)
-    if target is not None:  # only the last layer, which has weights, has none
-        if layer is None:
-            return IntegerAdd(sources[0], sources[1], target)
-        if isinstance(layer, nn.ReLU):
-            return IntegerReLU(target)
-        if isinstance(layer, nn.AdaptiveAvgPool2d):
-            return IntegerMean(target)
-    return cast(nn.Module, layer)  # max pooling, flatten and identity work on codes as they are
-
-
-def _codes(layer: nn.Linear | nn.Conv2d | QuantizedLayer) -> QuantizedTensor:
-    if not isinstance(layer, QuantizedLayer):
-        return Symmetric(8, PerChannel()).quantize(layer.weight)
-    if not isinstance(layer.scheme, Symmetric) or isinstance(layer.scheme.granularity, PerGroup):
-        raise CompressionError(
-            f"A layer quantized by {layer.scheme} was given; integer sums need Symmetric weights, "
-            "per tensor or per channel."
-        )
-    return layer.quantized
-
-
-def _convert(traced: fx.GraphModule, grids: dict[fx.Node, Grid]) -> None:
+def _converted(traced: fx.GraphModule, grids: Mapping[fx.Node, Grid], builder: Any) -> nn.Module:
     """Put integer layers in the place of all others, and a conversion behind the input."""
-    source = next(node for node in traced.graph.nodes if node.op == "placeholder")
-    traced.add_submodule("quantize_input", QuantizeInput(grids[_grid_holder(traced, source)]))
+    source = next(iter(traced.graph.nodes))
     plan = []
-    for node in traced.graph.nodes:  # planned as a whole first: converting changes what the nodes point to
-        if node.op in ("call_module", "call_function"):
-            sources = [grids[_grid_holder(traced, arg)] for arg in node.args]
-            layer = _integer_layer(_layer(traced, node), sources, grids.get(_grid_holder(traced, node)))
-            plan.append((node, layer))
-    for node, layer in plan:
-        traced.add_submodule(node.name, layer)
-        node.op, node.target = "call_module", node.name
+    for node in activations(traced.graph.nodes):  # planned as a whole first: converting changes the nodes
+        if node is not source:
+            inputs = [grids[grid_holder(one)] for one in activations(node.all_input_nodes)]
+            plan.append((node, _step(node, inputs, grids.get(grid_holder(node)))))
+    traced.add_submodule("quantize_input", QuantizeInput(grids[grid_holder(source)]))
+    for node, step in plan:
+        if step is not None:
+            traced.add_submodule(node.name, step)
+            node.op, node.target = "call_module", node.name
+            node.args, node.kwargs = tuple(activations(node.all_input_nodes)), {}
     with traced.graph.inserting_after(source):
         codes = traced.graph.call_module("quantize_input", (source,))
     source.replace_all_uses_with(codes, delete_user_cb=lambda user: user is not codes)
+    for node in traced.graph.nodes:
+        node.meta.pop("layer", None)
     traced.graph.lint()
     traced.recompile()
     traced.delete_all_unused_submodules()
+    traced.meta["builder"] = builder
+    return traced.eval()
+
+
+def _step(node: fx.Node, inputs: list[Grid], target: Grid | None) -> nn.Module | None:
+    """Make the integer counterpart of an operation; None for a function that works on codes as they are."""
+    layer: Any = node.meta["layer"]
+    if is_layer(node, nn.Linear):
+        return IntegerLinear(_codes(layer), layer.bias, inputs[0], target)
+    if is_layer(node, *CONVOLUTIONS):
+        return IntegerConvolution(layer, _codes(layer), inputs[0], target)
+    if target is None:  # only the last layer has no grid, and it has weights
+        raise CompressionError(f"The operation {node.name!r:.80} ends the network; end it with a layer.")
+    if node.target in ADDITIONS:
+        return IntegerAdd(inputs[0], inputs[1], target)
+    if is_layer(node, *RELU):
+        return IntegerReLU(target, 6.0 if is_layer(node, nn.ReLU6) else None)
+    if is_layer(node, *MEANS):
+        return IntegerMean(target, (2,) if is_layer(node, nn.AdaptiveAvgPool1d) else (2, 3))
+    if node.target in MEAN_CALLS:
+        return IntegerMean(target, mean_axes(node), bool(node.kwargs.get("keepdim", False)))
+    return IntegerAverage(target, layer) if is_layer(node, *AVERAGES) else layer
+
+
+def _codes(layer: Any) -> QuantizedTensor:
+    if not isinstance(layer, QuantizedLayer):
+        return Symmetric(8, PerChannel()).quantize(layer.weight)
+    code = layer.quantized
+    if not isinstance(code.scheme, Symmetric) or isinstance(code.scheme.granularity, PerGroup):
+        raise CompressionError(
+            f"A layer quantized by {code.scheme} was given; integer sums need Symmetric weights, "
+            "per tensor or per channel."
+        )
+    return code

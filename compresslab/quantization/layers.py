@@ -1,109 +1,161 @@
-"""Layers whose weight is stored as codes, and layers that train through quantization."""
+"""Layers that hold codes in the place of weights: each stays what it was, and decodes when it computes."""
 
-from jaxtyping import Float
+import copy
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from compresslab.errors import CompressionError
+from compresslab.models.parameters import channel_axis
 from compresslab.quantization.fake import float_weight
 from compresslab.quantization.scheme import QuantizedTensor
 
 
 class QuantizedLayer(nn.Module):
-    """Hold a weight as codes; decode it at every call.
+    """Hold weights of a layer as codes, and decode each whenever the layer asks for it.
 
-    Memory holds the codes, one byte each, and the parameters; the file packs them tighter. The
-    arithmetic is that of floats, in the type of the input: this layer saves bytes, not time.
-
-    Args:
-        quantized: the weight.
-        bias: left as it is, in floats.
+    ``hold_codes`` turns any layer into one, of a class made of this one and the layer's own: its forward
+    method, hooks, biases and attributes stay. Memory holds the codes, one byte each, and their parameters;
+    the file packs them tighter. The arithmetic is that of floats: this saves bytes, not time.
 
     Chapter: 02.
     """
 
-    codes: Tensor
-    bias: nn.Parameter | None
+    float_class: type[nn.Module]  # what the layer was
 
-    def __init__(self, quantized: QuantizedTensor, bias: Tensor | None) -> None:
-        super().__init__()
-        self.scheme = quantized.scheme
-        self.register_buffer("codes", quantized.codes)
-        for name, value in quantized.parameters.items():
-            self.register_buffer(name, value)
-        self.bias = None if bias is None else nn.Parameter(bias.detach().clone())
+    @property
+    def quantized_weights(self) -> dict[str, QuantizedTensor]:
+        """The codes of every weight that has some, by its name; output channels are their first axis."""
+        return {name: self._codes(name) for name in self.__dict__["coded"]}
 
     @property
     def quantized(self) -> QuantizedTensor:
-        """The codes with their parameters."""
-        names = self.scheme.row_layout()
-        return QuantizedTensor(self.scheme, self.codes, {name: self.get_buffer(name) for name in names})
+        """The codes of ``weight``, or of the first weight that has some."""
+        held = self.__dict__["coded"]
+        return self._codes("weight" if "weight" in held else next(iter(held)))
 
-    @property
-    def weight(self) -> Float[Tensor, "..."]:
-        """The decoded weight, float32."""
-        return self.quantized.dequantize()
+    def _codes(self, name: str) -> QuantizedTensor:
+        scheme, _ = self.__dict__["coded"][name]
+        parameters = {key: self.get_buffer(f"{name}_{key}") for key in scheme.row_layout()}
+        return QuantizedTensor(scheme, self.get_buffer(f"{name}_codes"), parameters)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self.__dict__.get("coded", ()):
+            return super().__getattr__(name)
+        _, dtype = self.__dict__["coded"][name]
+        return self._codes(name).dequantize().transpose(0, channel_axis(self)).to(dtype)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Move as any module does; a new precision is that of the decoded weights, not of their scales."""
+        coded = self.__dict__["coded"]
+        keys = (f"{name}_{key}" for name, (scheme, _) in coded.items() for key in scheme.row_layout())
+        scales = {id(self.get_buffer(key)) for key in keys}
+        for name, (scheme, dtype) in coded.items():
+            coded[name] = scheme, fn(torch.empty(0, dtype=dtype)).dtype
+
+        def move(tensor: Tensor) -> Tensor:
+            moved = fn(tensor)
+            same = moved.dtype == tensor.dtype or id(tensor) not in scales
+            return moved if same else tensor.to(moved.device)
+
+        return super()._apply(move, recurse)
 
     def extra_repr(self) -> str:
-        return f"{' x '.join(map(str, self.codes.shape))}, {self.scheme}"
+        held = ((name, scheme) for name, (scheme, _) in self.__dict__["coded"].items())
+        schemes = (f"{scheme}" if name == "weight" else f"{name}: {scheme}" for name, scheme in held)
+        return ", ".join(filter(None, (super().extra_repr(), *schemes)))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Copy and pickle by what the layer was: the class of its codes is made where it is needed."""
+        return _blank, (self.float_class,), self.__getstate__()
 
 
-class QuantizedLinear(QuantizedLayer):
-    """Multiply by a weight that is stored as codes; see ``QuantizedLayer``."""
+class _Recurrent(QuantizedLayer):
+    """Torch's recurrent layers keep a list of their weights, which here would hold the decoded ones."""
 
-    def __init__(self, quantized: QuantizedTensor, bias: Tensor | None = None) -> None:
-        super().__init__(quantized, bias)
-        self.out_features, self.in_features = quantized.shape
+    @property
+    def _flat_weights(self) -> list[Tensor | None]:
+        return [getattr(self, name, None) for name in self._flat_weights_names]
 
-    def forward(self, x: Float[Tensor, "... in_features"]) -> Float[Tensor, "... out_features"]:
-        return F.linear(x, self.weight.to(x.dtype), self.bias)
+    @_flat_weights.setter
+    def _flat_weights(self, weights: list[Tensor | None]) -> None:
+        """Do not keep them."""
 
 
-class QuantizedConv2d(QuantizedLayer):
-    """Convolve with a weight that is stored as codes; see ``QuantizedLayer``.
+@cache
+def _class_with_codes(kind: type[nn.Module]) -> type[nn.Module]:
+    base = _Recurrent if issubclass(kind, nn.RNNBase) else QuantizedLayer
+    named: Any = type(f"Quantized{kind.__name__}", (base, kind), {"float_class": kind})
+    return named
+
+
+def _blank(kind: type[nn.Module]) -> nn.Module:
+    made = _class_with_codes(kind)
+    return made.__new__(made)
+
+
+def hold_codes(layer: nn.Module, name: str, quantized: QuantizedTensor) -> None:
+    """Let a layer hold codes in the place of one of its weights, in place.
+
+    Why in place: whoever holds the layer, a plain list or a second module, goes on with the same one.
 
     Args:
-        quantized: the weight, out_channels x in_channels / groups x height x width.
-        like: the layer whose stride, padding, dilation, groups and bias to keep.
+        layer: any layer; one that trains through quantization stops to.
+        name: the weight's attribute, ``"weight"`` of most layers.
+        quantized: codes with the output channels on the first axis: the weight of a transposed convolution
+            is quantized as ``weight.transpose(0, 1)``.
 
     Raises:
-        CompressionError: the padding of that layer is not with zeros.
+        CompressionError: the layer has attributes of the names that the codes need.
     """
+    dtype = float_weight(layer, name).dtype
+    _drop_parametrizations(layer)
+    taken = [f"{name}_{key}" for key in ("codes", *quantized.parameters) if hasattr(layer, f"{name}_{key}")]
+    if taken or (hasattr(layer, "coded") and not isinstance(layer, QuantizedLayer)):
+        raise CompressionError(
+            f"{type(layer).__name__} has an attribute {(taken or ['coded'])[0]!r:.80}, which its codes need; "
+            "rename it, or leave this layer in floats: {'its name': None}."
+        )
+    layer.__dict__.pop("_flat_weights", None)
+    delattr(layer, name)
+    if not isinstance(layer, QuantizedLayer):
+        layer.__dict__["coded"] = {}
+        layer.__class__ = _class_with_codes(type(layer))
+    layer.__dict__["coded"][name] = quantized.scheme, dtype
+    for key, tensor in {"codes": quantized.codes, **quantized.parameters}.items():
+        layer.register_buffer(f"{name}_{key}", tensor)
 
-    def __init__(self, quantized: QuantizedTensor, like: nn.Conv2d) -> None:
-        if like.padding_mode != "zeros":
-            raise CompressionError(
-                f"A convolution with padding_mode={like.padding_mode!r} was asked; only 'zeros' is "
-                "supported. Leave that layer in floats: {'its name': None}."
-            )
-        super().__init__(quantized, like.bias)
-        self.in_channels, self.out_channels, self.groups = like.in_channels, like.out_channels, like.groups
-        self.kernel_size, self.stride = like.kernel_size, like.stride
-        self.padding, self.dilation = like.padding, like.dilation
 
-    def forward(self, x: Float[Tensor, "batch in h w"]) -> Float[Tensor, "batch out h2 w2"]:
-        weight = self.weight.to(x.dtype)
-        return F.conv2d(x, weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+def _drop_parametrizations(layer: nn.Module) -> None:
+    """Put the floats that trained back; torch's own way would change the class, which copies share."""
+    made: Any = layer._modules.pop("parametrizations", None)
+    if made is not None:
+        layer.__class__ = type(layer).__bases__[0]
+        for name, held in made.items():
+            layer.register_parameter(name, held.original)
 
 
-def quantized_like(layer: nn.Module, quantized: QuantizedTensor) -> QuantizedLayer:
-    """Make the quantized counterpart of a float layer.
+def quantized_like(layer: nn.Module, quantized: QuantizedTensor, name: str = "weight") -> nn.Module:
+    """Return a copy of a float layer that holds codes.
 
     Raises:
-        CompressionError: the layer is neither linear nor a two-dimensional convolution, or the
-            shapes differ.
+        CompressionError: it has no such weight, or one of another shape.
     """
-    if not isinstance(layer, nn.Linear | nn.Conv2d):
-        raise CompressionError(f"{type(layer).__name__} cannot be quantized; nn.Linear and nn.Conv2d can.")
-    shape = tuple(float_weight(layer).shape)
+    weight = getattr(layer, name, None)
+    if not isinstance(weight, Tensor):
+        raise CompressionError(f"{type(layer).__name__} cannot be quantized; it has no {name!r:.80}.")
+    shape = tuple(weight.transpose(0, channel_axis(layer)).shape)
     if shape != quantized.shape:
         raise CompressionError(
             f"A weight of shape {quantized.shape} was given for a layer that has {shape}. "
             "Quantize the weight of this layer."
         )
-    if isinstance(layer, nn.Linear):
-        return QuantizedLinear(quantized, layer.bias)
-    return QuantizedConv2d(quantized, layer)
+    result = copy.deepcopy(layer)
+    hold_codes(result, name, quantized)
+    return result
 
 
 def replace(model: nn.Module, name: str, layer: nn.Module) -> None:

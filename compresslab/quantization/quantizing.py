@@ -1,29 +1,35 @@
 """Verbs that quantize a whole model: a new model out, the argument untouched."""
 
-import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import nn
 from torch.nn.utils import parametrize
 
-from compresslab.errors import CompressionError, one_of
+from compresslab.errors import CompressionError
+from compresslab.models.checking import copy_of
+from compresslab.models.parameters import Weight, assigned, layer_weights
 from compresslab.quantization.fake import FakeQuantize, LearnedCodebook, fake_quantizer, float_weight
-from compresslab.quantization.layers import QuantizedLayer, quantized_like, replace
+from compresslab.quantization.layers import hold_codes
 from compresslab.quantization.scheme import QuantizedTensor, Scheme
 from compresslab.quantization.schemes import KMeans
 
-Schemes = Scheme | Mapping[str, Scheme | None]
+Schemes = Scheme | Mapping[Any, Scheme | None]
 
 
 def quantize(model: nn.Module, schemes: Schemes | None = None) -> nn.Module:
-    """Quantize the weights of linear and convolution layers; biases and norms stay in floats.
+    """Quantize the weights of all layers; biases, norms and bare parameters stay in floats.
+
+    A layer stays what it was, with its forward method and hooks, and decodes when it computes. Weights that
+    are one tensor stay one. A channel is one of a layer's outputs, in a transposed convolution too.
 
     Args:
         model: a network in floats, or one that was trained through ``fake_quantize``; a layer that
             was trained through the scheme it gets now keeps the codes that training used.
-        schemes: one scheme for every layer, or a mapping from layer names to schemes, in which
-            ``"*"`` stands for every layer not named and None leaves a layer in floats. Leave it out
-            to freeze a fake-quantized model with the schemes it was trained with.
+        schemes: one scheme for every layer, or a mapping to schemes from layers' names, names of modules that
+            hold layers, patterns such as ``"encoder.*"``, types of layers, and ``"*"`` for all others; None
+            leaves a layer in floats. Leave it out to freeze a fake-quantized model with the schemes it was
+            trained with.
 
     Returns:
         A new model that holds codes.
@@ -38,17 +44,16 @@ def quantize(model: nn.Module, schemes: Schemes | None = None) -> nn.Module:
     >>> quantize(nn.Sequential(nn.Linear(4, 2)), {"0": Symmetric(4)})[0].quantized.bits
     4
     """
-    result = copy.deepcopy(model)
-    made: dict[tuple[nn.Module, Scheme], QuantizedLayer] = {}
-    for name, scheme in _assign(result, schemes).items():
-        layer = result.get_submodule(name)
-        if isinstance(layer, QuantizedLayer):  # replaced under another name of its parent
-            continue
-        if (layer, scheme) not in made:  # a layer in two places stays one layer
-            made[layer, scheme] = quantized_like(layer, _quantized(name, scheme, layer))
-        if not name:  # the model is the layer
-            return made[layer, scheme].train(layer.training)
-        replace(result, name, made[layer, scheme])
+    result = copy_of(model)
+    made: dict[tuple[int, Scheme], QuantizedTensor] = {}
+    plan = []
+    for weight, scheme in _assign(result, schemes).items():
+        floats = float_weight(weight.layer, weight.parameter)
+        tied = id(floats), scheme  # weights that are one tensor stay one
+        made[tied] = code = made.get(tied) or _quantized(weight, scheme)
+        plan.append((weight, code))
+    for weight, code in plan:
+        hold_codes(weight.layer, weight.parameter, code)
     return result
 
 
@@ -73,43 +78,46 @@ def fake_quantize(model: nn.Module, schemes: Schemes, learned_step: bool = False
 
     Chapter: 07; a learned codebook: 18.
     """
-    result = copy.deepcopy(model)
-    prepared: set[nn.Module] = set()
-    for name, scheme in _assign(result, schemes).items():
-        layer = result.get_submodule(name)
-        if layer in prepared:  # one layer in two places
-            continue
-        if parametrize.is_parametrized(layer, "weight"):
+    result = copy_of(model)
+    made: dict[int, FakeQuantize] = {}
+    for weight, scheme in _assign(result, schemes).items():
+        layer, name = weight.layer, weight.parameter
+        if (trained := fake_quantizer(layer, name)) is not None:
             raise CompressionError(
-                f"The weight of layer {name!r} is parametrized already, by "
-                f"{fake_quantizer(layer) or 'something else'}; start from the float model."
+                f"The weight of layer {weight.name!r:.80} is parametrized already, by {trained!s:.120}; "
+                "start from the float model."
             )
-        _quantized(name, scheme, layer)  # refuse now what the first training step would refuse
-        weight = float_weight(layer)
-        if learned_step and isinstance(scheme, KMeans):
-            fake: FakeQuantize = LearnedCodebook(scheme, weight)
-        else:
-            fake = FakeQuantize(scheme, weight, learned_step)
-        parametrize.register_parametrization(layer, "weight", fake)
-        prepared.add(layer)
+        _quantized(weight, scheme)  # refuse now what the first training step would refuse
+        floats = getattr(layer, name)
+        if id(floats) not in made:  # weights that are one tensor train as one
+            if learned_step and isinstance(scheme, KMeans):
+                made[id(floats)] = LearnedCodebook(scheme, floats, weight.axis)
+            else:
+                made[id(floats)] = FakeQuantize(scheme, floats, learned_step, weight.axis)
+        parametrize.register_parametrization(layer, name, made[id(floats)])
     return result
 
 
-def _quantized(name: str, scheme: Scheme, layer: nn.Module) -> QuantizedTensor:
-    """Quantize a layer's weight, with the learned step where it was trained through this scheme."""
-    fake, weight = fake_quantizer(layer), float_weight(layer)
+def _quantized(weight: Weight, scheme: Scheme) -> QuantizedTensor:
+    """Quantize a weight, with the learned step where it was trained through this scheme."""
+    fake = fake_quantizer(weight.layer, weight.parameter)
+    floats = float_weight(weight.layer, weight.parameter)
     try:
-        return fake.freeze(weight) if fake is not None and fake.scheme == scheme else scheme.quantize(weight)
+        if fake is not None and fake.scheme == scheme:
+            return fake.freeze(floats)
+        return scheme.quantize(floats.transpose(0, weight.axis))
     except CompressionError as error:
-        raise CompressionError(f"Layer {name!r}: {error}") from None
+        raise CompressionError(f"Layer {weight.name!r:.80}: {error}") from None
 
 
-def _assign(model: nn.Module, schemes: Schemes | None) -> dict[str, Scheme]:
-    """Decide which layer gets which scheme."""
-    everywhere = model.named_modules(remove_duplicate=False)  # a layer in two places has two names
-    layers = {name: module for name, module in everywhere if isinstance(module, nn.Linear | nn.Conv2d)}
+def _assign(model: nn.Module, schemes: Schemes | None) -> dict[Weight, Scheme]:
+    """Decide which weight gets which scheme."""
+    weights = layer_weights(model)
+    left = [weight for weight in weights if not weight.is_codes]
     if schemes is None:
-        trained = {name: fake.scheme for name, layer in layers.items() if (fake := fake_quantizer(layer))}
+        trained = {
+            weight: fake.scheme for weight in left if (fake := fake_quantizer(weight.layer, weight.parameter))
+        }
         if not trained:
             raise CompressionError(
                 "No scheme was given and the model was not trained through one; "
@@ -117,26 +125,42 @@ def _assign(model: nn.Module, schemes: Schemes | None) -> dict[str, Scheme]:
             )
         return trained
     wanted = dict(schemes) if isinstance(schemes, Mapping) else {"*": schemes}
-    _check_wanted(model, layers, wanted)
-    chosen = {name: wanted.get(name, wanted.get("*")) for name in layers}
-    if not any(chosen.values()):
+    _check_wanted(model, weights, wanted)
+    chosen = {weight: scheme for weight, scheme in assigned(left, wanted).items() if scheme is not None}
+    if not chosen:
         raise CompressionError(
-            f"{wanted} gives no layer a scheme; name one of {', '.join(layers)}, or '*' for all others."
+            f"{wanted!s:.120} gives no layer a scheme; name one of "
+            f"{', '.join(weight.name for weight in left):.200}, or '*' for all others."
         )
-    return {name: scheme for name, scheme in chosen.items() if scheme is not None}
+    for weight in chosen:
+        if fake_quantizer(weight.layer, weight.parameter) is None:
+            weight.refuse_computed()
+    _check_ties(left, chosen)
+    return chosen
 
 
-def _check_wanted(model: nn.Module, layers: Mapping[str, nn.Module], wanted: Mapping[str, object]) -> None:
-    done = [name for name, module in model.named_modules() if isinstance(module, QuantizedLayer)]
+def _check_ties(left: Sequence[Weight], chosen: Mapping[Weight, Scheme]) -> None:
+    """Refuse two answers for weights that are one tensor."""
+    first: dict[int, Weight] = {}
+    for weight in left:
+        other = first.setdefault(id(float_weight(weight.layer, weight.parameter)), weight)
+        if chosen.get(weight) != chosen.get(other):
+            raise CompressionError(
+                f"Layers {other.name!r:.80} and {weight.name!r:.80} share one weight, and were given "
+                f"{chosen.get(other)} and {chosen.get(weight)}; give them one scheme."
+            )
+
+
+def _check_wanted(model: nn.Module, weights: Sequence[Weight], wanted: Mapping[Any, object]) -> None:
+    done = {name for weight in weights if weight.is_codes for name in weight.names}
     for name, scheme in wanted.items():
         if scheme is not None and not isinstance(scheme, Scheme):
             raise CompressionError(
-                f"For {name!r} a scheme was expected, found {scheme!r}; write it with its parentheses, "
-                "for example Symmetric(8), or None to leave the layer in floats."
+                f"For {name!r:.80} a scheme was expected, found {scheme!r:.80}; write it with its "
+                "parentheses, for example Symmetric(8), or None to leave the layer in floats."
             )
         if name in done:
-            raise CompressionError(f"Layer {name!r} is quantized already; start from the float model.")
-        one_of(name, ["*", *layers], "layer")
-    if not layers:
+            raise CompressionError(f"Layer {name!r:.80} is quantized already; start from the float model.")
+    if all(weight.is_codes for weight in weights):
         state = "are quantized already" if done else "do not exist"
-        raise CompressionError(f"The linear and convolution layers of this {type(model).__name__} {state}.")
+        raise CompressionError(f"The layers with weights of this {type(model).__name__} {state}.")

@@ -38,6 +38,7 @@ from compresslab.storage.strict import refusing
 from compresslab.storage.tensors import Stored, Written, from_stream, tie, write
 
 MAX_BYTES = 256_000_000
+WORK, WORK_OF_BYTE = 500_000, 5  # microseconds that reading a file may take, and more for each of its bytes
 PARTS = ("header", "codes", "scales", "indices", "biases", "weights")
 
 
@@ -125,9 +126,11 @@ def encode(
     return b"".join(pieces), MappingProxyType({part: parts[part] for part in PARTS})
 
 
-def decode(data: bytes, into: nn.Module | None = None, max_bytes: int = MAX_BYTES) -> nn.Module:
+def decode(
+    data: bytes, into: nn.Module | None = None, max_bytes: int = MAX_BYTES, example: Any = None
+) -> nn.Module:
     """Read a model from the bytes of a file; see ``load``."""
-    return _load(io.BytesIO(data), len(data), into, max_bytes)
+    return _load(io.BytesIO(data), len(data), into, max_bytes, example)
 
 
 def contents(data: bytes, max_bytes: int = MAX_BYTES) -> tuple[Entry, ...]:
@@ -167,7 +170,7 @@ def _pieces(model: nn.Module, coders: Collection[str]) -> tuple[list[bytes], Hea
 
 
 def _load(
-    stream: BufferedIOBase, size: int, into: nn.Module | None, max_bytes: int, example: Any = None
+    stream: BufferedIOBase, size: int, into: nn.Module | None, max_bytes: int, example: Any
 ) -> nn.Module:
     header = _read_header(stream, size, max_bytes)
     if is_of_integers(header.builder):
@@ -232,8 +235,8 @@ def _read_header(stream: BufferedIOBase, size: int, max_bytes: int) -> Header:
 
 
 def _most_work(size: int, max_bytes: int) -> float:
-    """Return how many microseconds a file may take: half a second, and five for each byte."""
-    return (500_000 + 5 * size) * max(1, max_bytes / MAX_BYTES)
+    """Return how many microseconds a file may take; who allows more bytes allows more work."""
+    return (WORK + WORK_OF_BYTE * size) * max(1, max_bytes / MAX_BYTES)
 
 
 def _check_limit(needed: int, max_bytes: int) -> None:

@@ -65,9 +65,7 @@ def blank(builder: Builder, into: nn.Module | None) -> nn.Module:
             "The file holds an integer network that was made of a module which is not one of the book's; "
             "build that module, in floats, and give it: load(path, into=module)."
         )
-    made = integer_like(into if into is not None else build(str(name), arguments, device="meta"))
-    made.meta["builder"] = None if name is None else (name, arguments)
-    return made
+    return integer_like(into if into is not None else build(str(name), arguments))
 
 
 def check_integers(entries: Sequence[Entry], model: nn.Module) -> None:

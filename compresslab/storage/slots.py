@@ -5,6 +5,7 @@ may come from a stranger, so its shapes are tried first on a copy of the module 
 """
 
 import copy
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
 from compresslab.models.inputs import call, each_tensor
-from compresslab.models.parameters import layer_weights
-from compresslab.quantization.layers import QuantizedLayer, quantized_like, replace
-from compresslab.quantization.scheme import QuantizedTensor
+from compresslab.models.parameters import channel_axis, layer_weights
+from compresslab.quantization.layers import QuantizedLayer, hold_codes
+from compresslab.quantization.scheme import QuantizedTensor, Scheme
 from compresslab.storage.header import Entry
 from compresslab.storage.tensors import Stored
 from compresslab.surgery.cutting import refit
@@ -45,10 +46,12 @@ def tensors_of(model: nn.Module) -> dict[str, Stored]:
         if not isinstance(value, Tensor):
             raise CompressionError(f"{name} is a {type(value).__name__}; only tensors can be saved.")
         layer, _, leaf = name.rpartition(".")
-        if layer in layers:
-            weight = layers[layer].quantized
-            found.setdefault(f"{layer}.weight", weights.setdefault(id(weight.codes), weight))
-        if layer not in layers or leaf == "bias":
+        held = layers[layer].quantized_weights if layer in layers else {}
+        for key, codes in held.items():
+            found.setdefault(f"{layer}.{key}", weights.setdefault(id(codes.codes), codes))
+        if leaf not in {
+            f"{key}_{part}" for key, codes in held.items() for part in ("codes", *codes.parameters)
+        }:
             found[name] = value
     return found
 
@@ -67,10 +70,11 @@ def check_fit(entries: Sequence[Entry], model: nn.Module, resize: bool = False, 
         if lost:
             raise CompressionError(f"The file {what} tensor {min(lost)!r:.80}; it belongs to another module.")
     weights = {(id(weight.layer), weight.parameter) for weight in layer_weights(model)}
+    shapes = {entry.name: _unturned(entry.shape, entry.scheme, entry.name, model) for entry in entries}
     homes: dict[int, tuple[str, int]] = {}
     for place, entry in enumerate(entries):
         slot, home = slots[entry.name], place if entry.same is None else entry.same
-        _check_slot(entry, slot, model, weights, resize)
+        _check_slot(entry, slot, model, weights, None if resize else shapes[entry.name])
         name, other = homes.setdefault(id(slot), (entry.name, home))
         if other != home:
             raise CompressionError(
@@ -78,18 +82,18 @@ def check_fit(entries: Sequence[Entry], model: nn.Module, resize: bool = False, 
             )
     _check_precision(entries, slots)
     if resize:
-        _resized(model, {entry.name: entry.shape for entry in entries}, example)
+        _resized(model, shapes, example)
 
 
 def _check_slot(
-    entry: Entry, slot: Stored, model: nn.Module, weights: set[tuple[int, str]], resize: bool
+    entry: Entry, slot: Stored, model: nn.Module, weights: set[tuple[int, str]], shape: tuple[int, ...] | None
 ) -> None:
-    """Refuse a tensor that cannot take its place."""
+    """Refuse a tensor that cannot take its place; None for a shape that may change."""
     if isinstance(slot, QuantizedTensor):
         raise CompressionError(f"{entry.name} is quantized already; load into the float network.")
-    if entry.shape != tuple(slot.shape) and not resize:
+    if shape not in (None, tuple(slot.shape)):
         raise CompressionError(
-            f"{entry.name} has shape {entry.shape} in the file, {tuple(slot.shape)} in the module."
+            f"{entry.name} has shape {shape} in the file, {tuple(slot.shape)} in the module."
         )
     layer, _, leaf = entry.name.rpartition(".")
     module = model.get_submodule(layer)
@@ -117,24 +121,27 @@ def fill(model: nn.Module, values: Mapping[str, Stored]) -> None:
     Parameters are replaced, not written to: give them to an optimizer after loading. A module with other
     shapes takes those of the values; what stands in several places is one object in all of them.
     """
-    alike = _shaped(model, {name: tuple(value.shape) for name, value in values.items()})
-    new: dict[str, Tensor | nn.Module] = {}
     moved: dict[int, Stored] = {}
+    widths = {name: slot.shape for name, slot in model.state_dict().items()}
     for name, value in values.items():
         layer, _, leaf = name.rpartition(".")
         if id(value) not in moved:
             moved[id(value)] = _in_place_of(getattr(model.get_submodule(layer), leaf), value)
-        here = moved[id(value)]
-        codes = isinstance(here, QuantizedTensor)
-        new[name] = quantized_like(alike.get_submodule(layer), here) if codes else here
-    for name, value in sorted(new.items(), key=lambda item: isinstance(item[1], Tensor)):  # layers first
+    for name, value in values.items():
         layer, _, leaf = name.rpartition(".")
-        if isinstance(value, Tensor):
-            setattr(model.get_submodule(layer), leaf, value)
-        else:
-            replace(model, layer, value)
-    if alike is not model:
+        here, owner = moved[id(value)], model.get_submodule(layer)
+        if isinstance(here, Tensor):
+            setattr(owner, leaf, here)
+        elif leaf in owner._parameters:  # a layer in two places may have them by now
+            hold_codes(owner, leaf, here)
+    if any(widths[name].numel() != math.prod(value.shape) for name, value in values.items()):
         refit(model)
+
+
+def _unturned(shape: tuple[int, ...], scheme: Scheme | None, name: str, model: nn.Module) -> tuple[int, ...]:
+    """Return a shape as the module has it: codes have their output channels on the first axis."""
+    axis = 0 if scheme is None else channel_axis(model.get_submodule(name.rpartition(".")[0]))
+    return (shape[axis], *shape[1:axis], shape[0], *shape[axis + 1 :]) if 0 < axis < len(shape) else shape
 
 
 def _in_place_of(old: Tensor, value: Stored) -> Stored:

@@ -12,6 +12,7 @@ import msgspec
 from compresslab.errors import FormatError
 
 DEEPEST = 6  # levels of a header
+LONGEST_NUMBER = 20  # digits of a whole number, with its sign
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -79,7 +80,7 @@ def _check_depth(value: Any, levels: int) -> None:
 
 def _short(text: str) -> int:
     """Read a whole number; a longer one could not even be printed."""
-    if len(text) > 20:
+    if len(text) > LONGEST_NUMBER:
         raise FormatError(f"The header holds a number of {len(text):,} digits, {text:.20}...")
     return int(text)
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from compresslab.errors import CompressionError, one_of
 from compresslab.quantization.fake import float_weight
+from compresslab.quantization.layers import QuantizedLayer
 
 
 def weights_of(model: nn.Module, protect: Collection[str] = ()) -> dict[str, Tensor]:
@@ -25,7 +26,9 @@ def weights_of(model: nn.Module, protect: Collection[str] = ()) -> dict[str, Ten
     >>> list(weights_of(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)), protect=["2"]))
     ['0']
     """
-    layers = {name: part for name, part in model.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)}
+    kinds = (nn.Linear, nn.Conv2d)
+    parts = ((name, part) for name, part in model.named_modules() if isinstance(part, kinds))
+    layers = {name: part for name, part in parts if not isinstance(part, QuantizedLayer)}
     if not layers:
         raise CompressionError(
             f"{type(model).__name__} has no linear or convolution layer in floats; "

@@ -26,15 +26,14 @@ from compresslab.quantization.folding import fold_norms
 from compresslab.quantization.granularity import PerChannel, PerTensor
 from compresslab.quantization.integer import (
     Grid,
-    IntegerAdd,
-    IntegerConv2d,
+    IntegerConvolution,
     IntegerLayer,
     IntegerLinear,
-    IntegerMean,
     fixed_point,
     requantize,
 )
 from compresslab.quantization.integer_network import quantize_activations
+from compresslab.quantization.integer_steps import IntegerAdd, IntegerMean
 from compresslab.quantization.quantizing import quantize
 from compresslab.quantization.uniform import Symmetric
 
@@ -194,7 +193,7 @@ def test_padding_holds_zero_although_the_code_of_zero_is_not_zero():
     model = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, bias=False))
     nn.init.ones_(model[0].weight)
     integer = quantize_activations(model, [pixels(1)])
-    (layer,) = (m for m in integer.modules() if isinstance(m, IntegerConv2d))
+    (layer,) = (m for m in integer.modules() if isinstance(m, IntegerConvolution))
     assert layer.source.zero_point == -128
     assert integer(torch.ones(1, 1, 28, 28))[0, 0, 0].tolist() == pytest.approx(
         [4.0, *[6.0] * 26, 4.0], rel=1e-6
@@ -204,8 +203,8 @@ def test_padding_holds_zero_although_the_code_of_zero_is_not_zero():
 def test_quantized_layers_keep_their_codes():
     model = quantize(network(), {"conv1": Symmetric(3), "*": Symmetric(8, PerChannel())})
     integer = quantize_activations(model, pixels(1))
-    assert torch.equal(integer.conv1.codes, model.conv1.codes.flatten(1))
-    assert torch.equal(integer.fc2.codes, model.fc2.codes)
+    assert torch.equal(integer.conv1.codes, model.conv1.quantized.codes.flatten(1))
+    assert torch.equal(integer.fc2.codes, model.fc2.quantized.codes)
 
 
 # --- int32 never overflows ---
@@ -265,7 +264,7 @@ def test_a_mean_is_the_nearest_code_halves_upward(codes):
 def test_a_convolution_of_windows_equals_torchs_own_on_integers():
     like = nn.Conv2d(3, 4, (3, 2), stride=(2, 1), padding=(1, 0), bias=False)
     code = Symmetric(8, PerTensor()).quantize(normal(4, 3, 3, 2))
-    layer = IntegerConv2d(like, code, Grid(1.0, 5), None)
+    layer = IntegerConvolution(like, code, Grid(1.0, 5), None)
     x = torch.randint(-128, 128, (2, 3, 7, 8), generator=torch.Generator().manual_seed(0)).to(torch.int8)
     expected = F.conv2d(F.pad(x - 5.0, (0, 0, 1, 1)), code.codes.float(), stride=(2, 1))  # exact below 2**24
     assert isinstance(layer, IntegerLayer)

@@ -10,7 +10,7 @@ from torch import nn
 from compresslab import models
 from compresslab.quantization.fake import fake_quantizer, float_weight
 from compresslab.quantization.granularity import PerChannel, PerTensor
-from compresslab.quantization.layers import QuantizedConv2d, QuantizedLayer, QuantizedLinear
+from compresslab.quantization.layers import QuantizedLayer
 from compresslab.quantization.quantizing import fake_quantize, quantize
 from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary
 from compresslab.quantization.uniform import Asymmetric, Symmetric
@@ -21,7 +21,7 @@ LAYERS = ("conv1", "conv2", "fc1", "fc2")
 
 
 def schemes_of(model: nn.Module) -> dict:
-    return {name: m.scheme for name, m in model.named_modules() if isinstance(m, QuantizedLayer)}
+    return {name: m.quantized.scheme for name, m in model.named_modules() if isinstance(m, QuantizedLayer)}
 
 
 def trained(model: nn.Module, steps: int = 3) -> nn.Module:
@@ -71,22 +71,122 @@ def test_a_second_call_quantizes_what_is_left():
 
 def test_nested_layers_are_named_with_dots():
     small = quantize(network("residual"), {"blocks.1.shortcut": Symmetric(2)})
-    assert isinstance(small.blocks[1].shortcut, QuantizedConv2d)
+    assert list(schemes_of(small)) == ["blocks.1.shortcut"]
 
 
 def test_a_model_that_is_one_layer_becomes_one_layer():
     small = quantize(nn.Linear(4, 2).eval(), Symmetric(8))
-    assert isinstance(small, QuantizedLinear)
+    assert isinstance(small, QuantizedLayer)
     assert not small.training
 
 
 def test_a_layer_in_two_places_stays_one_layer():
     shared = nn.Linear(4, 4)
     small = quantize(nn.Sequential(shared, nn.ReLU(), shared), Symmetric(8))
-    assert isinstance(small[0], QuantizedLinear)
+    assert isinstance(small[0], QuantizedLayer)
     assert small[0] is small[2]
     block = nn.Sequential(nn.Linear(4, 4))
     assert len(schemes_of(quantize(nn.Sequential(block, block), Symmetric(8)))) == 1
+
+
+class Threefold(nn.Linear):
+    """A layer of the user's: three times its parent's answer."""
+
+    def forward(self, x):
+        return 3 * super().forward(x)
+
+
+class Holding(nn.Module):
+    """A module that also holds its layers in a plain list, and runs them from there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = Threefold(4, 4), nn.Linear(4, 4)
+        self.steps = [self.first, self.second]
+
+    def forward(self, x):
+        for step in self.steps:
+            x = step(x)
+        return x
+
+
+@pytest.mark.parametrize("verb", [quantize, fake_quantize])
+def test_a_layer_keeps_its_forward_its_hooks_its_place_in_a_list_and_what_is_frozen(verb):
+    model, x, seen = Holding(), torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), []
+    model.first.register_forward_hook(lambda *call: seen.append(call[0]))
+    model.second.register_forward_pre_hook(lambda *call: seen.append(call[0]))
+    model.first.bias.requires_grad_(False)
+    model.second.weight.requires_grad_(False)
+    small = verb(model, Symmetric(3))
+    for one in (small, quantize(small) if verb is fake_quantize else small):
+        assert one.steps == [one.first, one.second]
+        first, second = (
+            Symmetric(3).quantize(w).dequantize() for w in (model.first.weight, model.second.weight)
+        )
+        hidden = 3 * nn.functional.linear(x, first, model.first.bias)
+        assert torch.equal(one(x), nn.functional.linear(hidden, second, model.second.bias))
+        assert seen[-2:] == one.steps
+        frozen = {name for name, parameter in one.named_parameters() if not parameter.requires_grad}
+        assert {name.split(".")[0] for name in frozen} - {"second"} == {"first"}
+        assert "second.bias" not in frozen
+
+
+def test_weights_that_are_one_tensor_stay_one():
+    model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 9, bias=False), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    for small in (
+        quantize(model, Symmetric(8)),
+        quantize(fake_quantize(model, Symmetric(8), learned_step=True)),
+        quantize(fake_quantize(model, KMeans(2), learned_step=True)),
+    ):
+        assert small[0].quantized.codes is small[1].quantized.codes
+        assert all(
+            value is small[1].quantized.parameters[name]
+            for name, value in small[0].quantized.parameters.items()
+        )
+        assert small[0].quantized.codes is not small[2].quantized.codes
+
+
+def test_a_tie_trains_as_one():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    fake = fake_quantize(model, Symmetric(3), learned_step=True)
+    optimizer = torch.optim.SGD(fake.parameters(), lr=0.1)
+    fake(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    assert torch.equal(fake[0].weight, fake[1].weight)
+    assert len(list(fake.parameters())) == 4  # one weight, one step, two biases
+
+
+@pytest.mark.parametrize("key", ["encoder.*", "encoder", nn.Conv1d], ids=str)
+def test_a_mapping_takes_patterns_modules_and_types(key):
+    encoder = nn.Sequential(nn.Conv1d(1, 2, 3), nn.Sequential(nn.Conv1d(2, 2, 3)))
+    model = nn.ModuleDict({"encoder": encoder, "head": nn.Linear(2, 2)})
+    small = quantize(model, {key: Binary(), "*": Ternary()})
+    assert schemes_of(small) == {"encoder.0": Binary(), "encoder.1.0": Binary(), "head": Ternary()}
+
+
+def test_channels_of_a_transposed_convolution_are_its_outputs():
+    layer = nn.ConvTranspose2d(2, 3, 2)
+    with torch.no_grad():
+        layer.weight.mul_(torch.tensor([1.0, 1e-3, 1e3])[:, None, None])
+    scheme = Symmetric(8, PerChannel())
+    small = quantize(layer, scheme)
+    assert small.quantized.shape == (3, 2, 2, 2)
+    assert small.quantized.parameters["scale"].tolist() == pytest.approx(
+        [float(layer.weight[:, i].abs().max()) / 127 for i in range(3)]
+    )
+    fake = fake_quantize(layer, scheme, learned_step=True)
+    assert torch.equal(quantize(fake).weight, fake.weight)
+    assert (small.weight - layer.weight).abs().amax(dim=(0, 2, 3)).tolist() < [4e-3, 4e-6, 4.0]
+
+
+def test_bare_parameters_biases_and_norms_stay_in_floats():
+    model = nn.TransformerEncoderLayer(8, 2, 16)
+    model.token = nn.Parameter(torch.ones(1, 2, 8))
+    small = quantize(model, Symmetric(8))
+    assert {name for name, parameter in small.named_parameters() if parameter.dim() > 1} == {"token"}
+    assert small.norm1.weight is not None
 
 
 # --- fake_quantize ---
@@ -118,7 +218,7 @@ def test_another_scheme_starts_from_the_float_weights_behind():
     small = quantize(model, Symmetric(8))
     for name in LAYERS:
         expected = Symmetric(8).quantize(float_weight(model.get_submodule(name)))
-        assert torch.equal(small.get_submodule(name).codes, expected.codes)
+        assert torch.equal(small.get_submodule(name).quantized.codes, expected.codes)
 
 
 def test_the_optimizer_moves_the_float_weights():

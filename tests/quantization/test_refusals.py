@@ -16,7 +16,7 @@ from compresslab.quantization.folding import fold_norms
 from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
 from compresslab.quantization.integer import Grid, IntegerLinear, fixed_point
 from compresslab.quantization.integer_network import quantize_activations
-from compresslab.quantization.layers import QuantizedConv2d, quantized_like
+from compresslab.quantization.layers import quantized_like
 from compresslab.quantization.quantizing import fake_quantize, quantize
 from compresslab.quantization.scheme import QuantizedTensor
 from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary, scheme_from_dict
@@ -182,7 +182,6 @@ class Branching(nn.Module):
 
 
 CODE = Symmetric(4).quantize(torch.ones(4, 6))
-REFLECTING = nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")
 NORMED = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4, track_running_stats=False))
 WEIGHT_NORM = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2)))
 
@@ -194,14 +193,10 @@ WEIGHT_NORM = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2
         ),
         "of a weight of the same shape",
     ),
-    (lambda: quantized_like(nn.ReLU(), CODE), r"ReLU cannot be quantized; nn\.Linear and nn\.Conv2d can"),
+    (lambda: quantized_like(nn.ReLU(), CODE), "ReLU cannot be quantized; it has no 'weight'"),
     (
         lambda: quantized_like(nn.Linear(4, 6), CODE),
         r"shape \(4, 6\) was given for a layer that has \(6, 4\)",
-    ),
-    (
-        lambda: QuantizedConv2d(Symmetric(4).quantize(REFLECTING.weight), REFLECTING),
-        r"padding_mode='reflect'.*only 'zeros'",
     ),
     (
         lambda: FakeQuantize(Ternary(), torch.ones(3, 2), learned_step=True),
@@ -224,7 +219,7 @@ WEIGHT_NORM = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2
         lambda: fake_quantize(fake_quantize(network(), Binary()), Ternary()),
         r"'conv1' is parametrized already, by FakeQuantize.*Binary",
     ),
-    (lambda: fake_quantize(WEIGHT_NORM, Ternary()), "'0' is parametrized already, by something else"),
+    (lambda: fake_quantize(WEIGHT_NORM, Ternary()), "'0' is computed at every call.*remove_parametrizations"),
 )
 def test_what_cannot_be_done_is_refused(asked, words):
     refuse(asked, words)
@@ -235,6 +230,20 @@ def spoiled() -> nn.Module:
     with torch.no_grad():
         model.fc1.weight[0, 0] = math.nan
     return model
+
+
+def tied() -> nn.Module:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[1].weight = model[0].weight
+    return model
+
+
+def masked() -> nn.Module:
+    return nn.Sequential(nn.utils.prune.l1_unstructured(nn.Linear(4, 2), "weight", 0.5))
+
+
+def old_norm() -> nn.Module:
+    return nn.Sequential(nn.utils.weight_norm(nn.Linear(4, 2)))
 
 
 @pytest.mark.parametrize("verb", [quantize, fake_quantize])
@@ -257,11 +266,26 @@ def spoiled() -> nn.Module:
         (lambda: quantize(network(), Symmetric(8)), {"fc1": Symmetric(4)}),
         "Layer 'fc1' is quantized already; start from the float model",
     ),
-    ((nn.ReLU, Symmetric(4)), "linear and convolution layers of this ReLU do not exist"),
+    (
+        (tied, {"0": Symmetric(4)}),
+        "'0' and '1' share one weight, and were given Symmetric.* and None",
+    ),
+    ((tied, {"0": Symmetric(4), "*": Binary()}), "share one weight.*give them one scheme"),
+    ((masked, Symmetric(4)), r"'weight' of module '0' is computed anew.*torch\.nn\.utils\.prune\.remove"),
+    ((old_norm, Symmetric(4)), r"computed anew.*torch\.nn\.utils\.remove_weight_norm"),
+    ((lambda: WEIGHT_NORM, Symmetric(4)), "layer '0' is computed at every call.*remove_parametrizations"),
+    ((lambda: [nn.Linear(2, 2)], Symmetric(4)), "A list was given for a model"),
+    ((nn.ReLU, Symmetric(4)), "layers with weights of this ReLU do not exist"),
 )
 def test_both_verbs_name_a_mistake(verb, asked, words):
     model, schemes = asked
-    refuse(lambda: verb(model(), schemes), words)
+    assert len(refuse(lambda: verb(model(), schemes), words)) <= 500
+
+
+def test_codes_need_their_names_on_the_layer():
+    layer = nn.Linear(2, 2)
+    layer.weight_codes = "the user's"
+    refuse(lambda: quantize(layer, Symmetric(4)), "has an attribute 'weight_codes'.*rename it, or leave")
 
 
 # --- integer networks ---

@@ -111,7 +111,7 @@ def test_the_page_names_every_field_and_no_other():
 
 
 def test_the_page_names_every_word_and_no_other():
-    assert words("Fields of the header", "layout") == [*header.DTYPES, "packed", "coded"]
+    assert words("Fields of the header", "layout") == [*header.DTYPES, *header.WORDS]
     assert words("Ways", "way") == list(planes.WAYS)
     assert words("Coders", "coder") == list(planes.CODERS)
 
@@ -121,7 +121,25 @@ def test_the_limits_of_the_page_are_those_of_the_code():
     assert [int(value.replace(",", "")) for _, value in rows] == [
         *(header.LARGEST_HEADER, strict.DEEPEST, header.LONGEST_NAME, header.LARGEST_RANK),
         *(planes.LARGEST_COUNT, 8, container.MAX_BYTES, header.HEADER_COST),
+        *(strict.LONGEST_NUMBER, container.WORK, container.WORK_OF_BYTE),
     ]
+
+
+def test_the_work_of_the_page_is_that_of_the_code():
+    text, wide = "\n".join(section("Limits")), (2, 4096)
+    assert planes.CODERS["context"].work(wide) == 4096 * 60 + 8192 * 0.06
+    assert planes.CODERS["huffman"].work((1, 2047)) == 2047 * 15 + 2047 * 0.05
+    assert planes.CODERS["range"].work((1, 1000)) == 1000 * 0.03
+    assert planes.CODERS["packed"].work((1, 1000)) == 1000 * 0.005
+    for words in (
+        "takes 60 microseconds",
+        "and 0.06 for",
+        "plane 15 for",
+        "and 0.05 for",
+        "plane 0.03 and",
+        "0.005 for",
+    ):
+        assert words in text
 
 
 def test_the_numbers_of_the_coders_are_those_of_the_code():

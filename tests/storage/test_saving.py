@@ -36,11 +36,11 @@ def unsavable():
     sparse = nn.Sequential(nn.Linear(3, 3))
     sparse.register_buffer("holes", torch.zeros(3, 3).to_sparse())
     high = quantized(nn.Sequential(nn.Linear(3, 3)), Ternary())
-    high[0].codes[1, 1] = 3
+    high[0].weight_codes[1, 1] = 3
     infinite = quantized(nn.Sequential(nn.Linear(3, 3)), Symmetric(4))
-    infinite[0].scale[0] = math.inf
+    infinite[0].weight_scale[0] = math.inf
     overflowing = quantized(nn.Sequential(nn.Linear(3, 3)), Symmetric(4))
-    overflowing[0].scale[0] = 3e38  # finite, but 7 times it is not
+    overflowing[0].weight_scale[0] = 3e38  # finite, but 7 times it is not
     mixed = network()
     mixed.conv1.double()
     uneven = quantized(network(), Symmetric(4))  # codes decode to float32, which no bias in float64 can join
@@ -49,13 +49,13 @@ def unsavable():
     with torch.device("meta"):
         nowhere = nn.Linear(3, 3)
     return {
-        r"wave .*complex64": complex_one,
-        r"holes .*sparse": sparse,
+        "'wave', .*complex64": complex_one,
+        "'holes', which is sparse": sparse,
         "conv1.weight is torch.float64 in the file, torch.float32": mixed,
         "conv1.bias is torch.float64 in the file, torch.float32": uneven,
         "_extra_state is a dict": nn.Sequential(Extra(3, 3)),
         "has no shape yet": nn.Sequential(nn.LazyLinear(3)),
-        "weight cannot be saved.*meta": nowhere,
+        "'weight', which is on the meta device": nowhere,
         "single quantized layer": quantized_like(shared, Symmetric(4).quantize(shared.weight)),
         "codes run from 0 to 3": high,
         "not all finite": infinite,
@@ -165,7 +165,7 @@ def test_a_target_that_cannot_be_replaced_whole_is_refused_and_stays(tmp_path):
 
 
 def test_what_dead_processes_left_is_swept_and_what_is_being_written_is_not(tmp_path):
-    """A temporary file is locked while it is written, in whatever process; a name of another kind is not ours."""
+    """A temporary file is locked while it is written, in whatever process; other names are not ours."""
     dead, living, other = (
         tmp_path / name for name in (f".{'0' * 16}.clab.tmp", f".{'1' * 16}.clab.tmp", ".x.tmp")
     )
