@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from compresslab.errors import CompressionError
 from compresslab.measuring.report import Report
 from compresslab.measuring.statistics import LEVEL, UNSEEN, Holm, McNemar, verdict
-from compresslab.measuring.tables import html_table, percent_interval, text_table
+from compresslab.measuring.tables import html_table, text_table
+from compresslab.training.accuracy import Accuracy
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -32,6 +33,8 @@ class Comparison:
     @property
     def tests(self) -> tuple[McNemar, ...]:
         """Return McNemar's test of each report against the first."""
+        if not isinstance(self.reports[0].accuracy, Accuracy):
+            return ()  # there are no right and wrong answers to count
         first = self.reports[0].answers
         return tuple(
             McNemar(int((first & ~report.answers).sum()), int((~first & report.answers).sum()))
@@ -40,22 +43,23 @@ class Comparison:
 
     @property
     def p_values(self) -> tuple[float, ...]:
-        """Return McNemar's p-value of each report after the first, corrected by Holm if they are several."""
+        """Return McNemar's p-value of each report after the first, corrected by Holm if several."""
         alone = [test.p_value for test in self.tests[1:]]
         return Holm(alone).adjusted if alone else ()
 
     @property
     def _header(self) -> tuple[str, ...]:
         timed = [f"ms at {batch}" for batch in self.reports[0].latency_ms] if self.latency else []
-        accuracy = ("accuracy (95 % interval)", "against the first")
-        return ("network", "bytes on disk", "smaller", "not zero", "MACs", *timed, *accuracy)
+        metric = self.reports[0].judged[0]
+        found = ("accuracy (95 % interval)" if metric == "accuracy" else metric, "against the first")
+        return ("network", "bytes on disk", "smaller", "not zero", "MACs", *timed, *found)
 
     def _rows(self) -> list[tuple[str, ...]]:
-        found = ("", *(verdict(p).replace(UNSEEN, "does not show") for p in self.p_values))
+        found = ["", *(verdict(p).replace(UNSEEN, "does not show") for p in self.p_values)]
+        found += [""] * (len(self.reports) - len(found))  # a metric without a test
         return [self._row(*row) for row in zip(self.reports, self.ratios, found, strict=True)]
 
     def _row(self, report: Report, ratio: float, found: str) -> tuple[str, ...]:
-        accuracy = report.accuracy
         return (
             report.name,
             f"{report.bytes_on_disk:,}",
@@ -63,7 +67,7 @@ class Comparison:
             f"{report.nonzeros:,} of {report.parameters:,}",
             f"{report.macs:,}",
             *(f"{median:.2f}" for median in (report.latency_ms.values() if self.latency else ())),
-            percent_interval(accuracy.value, accuracy.low, accuracy.high),
+            report.judged[1],
             found,
         )
 
@@ -116,7 +120,7 @@ def compare(*reports: Report, latency: bool = False) -> Comparison:
             raise CompressionError(
                 f"A {type(report).__name__} was to be compared; give what measure(model, data) returned."
             )
-        if report.fingerprint != reports[0].fingerprint:
+        if (report.fingerprint, report.judged[0]) != (reports[0].fingerprint, reports[0].judged[0]):
             raise CompressionError(
                 f"{report.name!r} was measured on other images ({report.data}, {report.accuracy.total}) than "
                 f"{reports[0].name!r} ({reports[0].data}, {reports[0].accuracy.total}); measure both alike."

@@ -42,7 +42,7 @@ class Report:
         parts: the same bytes by part of the file; they add up to ``bytes_on_disk``.
         bytes_in_memory: bytes of all parameters and buffers as the network holds them.
         macs: multiplications with addition for one example, as ``count_macs`` counts them.
-        accuracy: on the test split, with its Wilson interval; the Score of the task's metric, if one was given.
+        accuracy: on the test split, with its Wilson interval; of another task the Score of its metric.
         latency: None where it was not measured.
         fingerprint: of the test inputs and targets; two reports are comparable where it is equal.
         codes: how many of the parameters are held as codes.
@@ -64,11 +64,24 @@ class Report:
     @property
     def answers(self) -> Bool[Tensor, " images"]:
         """For each test image, whether the answer was right."""
-        if not isinstance(self.accuracy, Accuracy) or self.accuracy.hits is None:
+        if self.counted.hits is None:
             raise CompressionError(
                 f"The single answers of {self.name!r} were asked, but only counts are held."
             )
-        return self.accuracy.hits
+        return self.counted.hits
+
+    @property
+    def counted(self) -> Accuracy:
+        """Return the accuracy, where it is what was measured.
+
+        Raises:
+            CompressionError: another metric was.
+        """
+        if isinstance(self.accuracy, Accuracy):
+            return self.accuracy
+        raise CompressionError(
+            f"The accuracy of {self.name!r} was asked, but its {self.accuracy.metric.name} was measured."
+        )
 
     @property
     def latency_ms(self) -> dict[int, float]:

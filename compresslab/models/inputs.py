@@ -37,7 +37,7 @@ def in_our_words(model: nn.Module, inputs: Any) -> Iterator[None]:
     except CompressionError:
         raise
     except (RuntimeError, TypeError, ValueError, IndexError, KeyError, AttributeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise CompressionError(
             f"{type(model).__name__:.80} fails on inputs of shape {shapes_in(inputs)}: {reason:.200}. Give "
             "it what it was built for: one tensor, a tuple in the order of its arguments, or a mapping by "
@@ -56,6 +56,7 @@ def fitted(inputs: Any, model: nn.Module) -> Any:
 def each_tensor(tree: Any, change: Callable[[Tensor], Any]) -> Any:
     """Return a nest of tuples, lists and mappings with every tensor changed.
 
+    >>> import torch
     >>> each_tensor({"a": torch.ones(1), "b": (torch.zeros(1), 3)}, lambda t: t + 1)
     {'a': tensor([2.]), 'b': (tensor([1.]), 3)}
     """
@@ -79,6 +80,7 @@ def rows_of(tree: Any) -> list[int]:
 def shapes_in(tree: Any) -> str:
     """Write down the shapes of a nest of tensors, for a message.
 
+    >>> import torch
     >>> shapes_in((torch.zeros(2, 3), torch.zeros(4)))
     '((2, 3), (4,))'
     """

@@ -9,8 +9,9 @@ from compresslab.errors import CompressionError
 from compresslab.measuring.tables import html_table, percent, text_table
 from compresslab.pruning.criteria import Criterion, magnitude
 from compresslab.pruning.weights import prune_weights
-from compresslab.training.accuracy import Accuracy, evaluate
+from compresslab.training.accuracy import Accuracy, Score, evaluate
 from compresslab.training.batching import Batches, ImageData
+from compresslab.training.metrics import Classification, Metric
 
 SHARES = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 
@@ -20,22 +21,26 @@ class Sensitivity:
     """What ``sensitivity`` found; ``plots.heat_map(found.shares, found.accuracies, alt=...)`` draws it.
 
     Args:
-        data: the data set whose validation split was used.
+        data: the data set whose validation split was used, or what else was.
         shares: what was pruned, in order.
-        accuracies: for each layer one accuracy for each share, that layer alone pruned.
-        reference: the accuracy with nothing pruned.
+        accuracies: for each layer one accuracy (or score of another metric) for each share, that layer alone
+            pruned.
+        reference: the same with nothing pruned.
     """
 
     data: str
     shares: tuple[float, ...]
-    accuracies: Mapping[str, tuple[Accuracy, ...]] = field(hash=False)
-    reference: Accuracy
+    accuracies: Mapping[str, tuple[Accuracy | Score, ...]] = field(hash=False)
+    reference: Accuracy | Score
 
     @property
     def _caption(self) -> str:
+        name, what = "accuracy", "images"
+        if isinstance(self.reference, Score):
+            name, what = self.reference.metric.name, "examples"
         return (
-            f"accuracy on {self.reference.total:,} validation images of {self.data}, one layer pruned alone; "
-            f"nothing pruned: {percent(self.reference.value).strip()}"
+            f"{name} on {self.reference.total:,} validation {what} of {self.data}, one layer pruned alone; "
+            f"nothing pruned: {_shown(self.reference).strip()}"
         )
 
     @property
@@ -44,7 +49,7 @@ class Sensitivity:
 
     @property
     def _rows(self) -> list[list[str]]:
-        return [[name, *(percent(one.value) for one in row)] for name, row in self.accuracies.items()]
+        return [[name, *map(_shown, row)] for name, row in self.accuracies.items()]
 
     def __repr__(self) -> str:
         right = range(1, len(self.shares) + 1)
@@ -56,11 +61,12 @@ class Sensitivity:
 
 def sensitivity(
     model: nn.Module,
-    data: ImageData,
+    data: ImageData | Batches,
     criterion: Criterion = magnitude,
     shares: Sequence[float] = SHARES,
     *,
     batches: Batches | None = None,
+    metric: Metric = Classification(),
 ) -> Sensitivity:
     """Prune one layer at a time and see what each share costs, on the validation split.
 
@@ -70,10 +76,12 @@ def sensitivity(
 
     Args:
         model: a trained network. It is not changed.
-        data: a data set; its test split is not looked at.
+        data: a data set, of which the validation split is looked at; or a split, or any iterable of (inputs,
+            targets) that can be gone through again.
         criterion: scores every weight, once.
         shares: what goes, each a float from 0.0 to 1.0.
         batches: images for a criterion that needs some, from the training split.
+        metric: of a task that is no classification.
 
     Returns:
         A Sensitivity.
@@ -86,15 +94,22 @@ def sensitivity(
     """
     if not shares:
         raise CompressionError("A scan over no share was asked; give some, for example (0.5, 0.9).")
+    judged, called = (
+        (data.validation, data.name) if isinstance(data, ImageData) else (data, type(data).__name__)
+    )
     scores = criterion(model, batches)
 
-    def accuracy(name: str, share: float) -> Accuracy:
+    def accuracy(name: str, share: float) -> Accuracy | Score:
         pruned = prune_weights(model, lambda model, batches: scores, {name: share})
-        return evaluate(pruned, data.validation)
+        return evaluate(pruned, judged, metric=metric)
 
     return Sensitivity(
-        data=data.name,
+        data=called,
         shares=tuple(shares),
         accuracies={name: tuple(accuracy(name, share) for share in shares) for name in scores},
-        reference=evaluate(model, data.validation),
+        reference=evaluate(model, judged, metric=metric),
     )
+
+
+def _shown(found: Accuracy | Score) -> str:
+    return percent(found.value) if isinstance(found, Accuracy) else found.metric.show(found.value)

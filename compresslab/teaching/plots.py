@@ -223,7 +223,7 @@ def trade_off(reports: Sequence[Report], *, alt: str) -> Drawing:
     """
     drawing = Drawing(alt, height=4.0)
     for report, style in styled(reports):
-        values, ends = _intervals([report.accuracy])
+        values, ends = _intervals([report.counted])
         point: dict[str, Any] = {"capsize": 3, "linestyle": "", "label": report.name}
         drawing.ax.errorbar([report.bytes_on_disk], values, ends, **point, **style)
     drawing.ax.set(xlabel="bytes on disk", ylabel="test accuracy (%)", xscale="log")

@@ -132,7 +132,7 @@ Part = Split | Batch
 Batches = Part | Tensor | Mapping[str, Any] | Iterable[Any]
 
 
-def parts_of(batches: Batches | None) -> Iterator[Part]:
+def parts_of(batches: Any) -> Iterator[Part]:
     """Go through data of any kind, batch by batch.
 
     Args:

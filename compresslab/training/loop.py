@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from compresslab.errors import CompressionError
@@ -222,10 +224,9 @@ def _steps(learn: Any, choose: Any, epochs: int, batch_size: int, lr: float) -> 
         )
     if isinstance(learn, Split):
         count = math.ceil(len(learn) / batch_size)
-    elif isinstance(learn, torch.utils.data.DataLoader | list | tuple):
-        count = len(learn)
     else:
-        count = sum(1 for _ in parts_of(learn))
+        loader = learn if isinstance(learn, DataLoader) else ()
+        count = length_hint(loader) or sum(1 for _ in parts_of(learn))  # a stream has no length
     if not count or (choose is not None and not any(len(part) for part in parts_of(choose))):
         raise CompressionError("asked to train on data without examples; training and validation need some")
     return epochs * count

@@ -1,7 +1,7 @@
 """What is a network judged by? Sums that add up over batches of any size, and the value they stand for."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -36,10 +36,10 @@ class Metric(ABC):
             CompressionError: the network fails, or answers without a tensor there, or with NaN.
         """
         answers = answers_of(model, inputs)
-        try:
-            part = answers if self.key is None else answers[self.key]
-        except (KeyError, IndexError, TypeError):
-            part = None
+        part = answers
+        if self.key is not None:
+            parts = answers if isinstance(answers, Mapping) else dict(enumerate(answers))
+            part = parts.get(self.key)
         if not isinstance(part, Tensor):
             raise CompressionError(
                 f"The {self.name} judges a tensor, found an answer of {shapes_in(answers)}; say which part, "

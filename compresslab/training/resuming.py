@@ -48,7 +48,7 @@ class Run:
         try:
             torch.save({**own, **states, "chance": self.generator.get_state()}, unfinished)
             unfinished.replace(path)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # torch says so of a folder that is not there
             unfinished.unlink(missing_ok=True)
             raise CompressionError(f"The state of a run cannot be written to {path}: {error}.") from error
 

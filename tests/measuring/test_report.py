@@ -334,7 +334,6 @@ REFUSED = [
         for none in (EMPTY, [], NOISE.test[:0])
     ],
     (measuring(SMALL, NOISE.test.images), "for each of None labels"),
-    (measuring(SMALL, 3), "A int was given as data; give a Split, a DataLoader or a list"),
     (measuring(len), "was given for a model"),
     (lambda: untimed().latency_ms, r"'tiny'.*latency=True"),
     (lambda: replace(untimed(), accuracy=Accuracy(1, 40)).answers, "only counts are held"),
