@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from compresslab.errors import CompressionError
 from compresslab.measuring.report import Report
 from compresslab.measuring.statistics import LEVEL, UNSEEN, Holm, McNemar, verdict
 from compresslab.measuring.tables import html_table, percent_interval, text_table
+from compresslab.training.accuracy import Accuracy
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -31,31 +34,39 @@ class Comparison:
 
     @property
     def tests(self) -> tuple[McNemar, ...]:
-        """Return McNemar's test of each report against the first."""
-        first = self.reports[0].answers
-        return tuple(
-            McNemar(int((first & ~report.answers).sum()), int((~first & report.answers).sum()))
-            for report in self.reports
-        )
+        """Return McNemar's test of each report against the first, on the test images."""
+        return _against_the_first([report.answers for report in self.reports])
 
     @property
     def p_values(self) -> tuple[float, ...]:
         """Return McNemar's p-value of each report after the first, corrected by Holm if they are several."""
-        alone = [test.p_value for test in self.tests[1:]]
-        return Holm(alone).adjusted if alone else ()
+        return _corrected(self.tests)
+
+    @property
+    def second_p_values(self) -> tuple[float, ...]:
+        """Return the same on the images of the second judge; nothing where there was none."""
+        judged = [report.single(report.second) for report in self.reports if report.second]
+        return _corrected(_against_the_first(judged)) if judged else ()
 
     @property
     def _header(self) -> tuple[str, ...]:
         timed = [f"ms at {batch}" for batch in self.reports[0].latency_ms] if self.latency else []
-        accuracy = ("accuracy (95 % interval)", "against the first")
+        accuracy = ["accuracy (95 % interval)", "against the first"]
+        if second := self.reports[0].second:
+            accuracy += [f"on {second.total:,} others", "against the first"]
         return ("network", "bytes on disk", "smaller", "not zero", "MACs", *timed, *accuracy)
 
     def _rows(self) -> list[tuple[str, ...]]:
-        found = ("", *(verdict(p).replace(UNSEEN, "does not show") for p in self.p_values))
-        return [self._row(*row) for row in zip(self.reports, self.ratios, found, strict=True)]
+        rows = zip(self.reports, self.ratios, strict=True)
+        sizes = [self._row(*row) for row in rows]
+        first = [_judged(report.accuracy) for report in self.reports]
+        columns = [first, _in_words(self.p_values)]
+        if self.reports[0].second:
+            second = [_judged(report.second) for report in self.reports if report.second]
+            columns += [second, _in_words(self.second_p_values)]
+        return [(*size, *found) for size, *found in zip(sizes, *columns, strict=True)]
 
-    def _row(self, report: Report, ratio: float, found: str) -> tuple[str, ...]:
-        accuracy = report.accuracy
+    def _row(self, report: Report, ratio: float) -> tuple[str, ...]:
         return (
             report.name,
             f"{report.bytes_on_disk:,}",
@@ -63,8 +74,6 @@ class Comparison:
             f"{report.nonzeros:,} of {report.parameters:,}",
             f"{report.macs:,}",
             *(f"{median:.2f}" for median in (report.latency_ms.values() if self.latency else ())),
-            percent_interval(accuracy.value, accuracy.low, accuracy.high),
-            found,
         )
 
     @property
@@ -82,13 +91,31 @@ class Comparison:
         return f"p: McNemar's exact two-sided test{corrected}; above {LEVEL} a difference {UNSEEN}."
 
     def __repr__(self) -> str:
-        numbers = range(1, len(self._header) - 2)
+        numbers = range(1, self._header.index("accuracy (95 % interval)"))
         table = text_table(self._header, self._rows(), right=numbers)
         return "\n".join(filter(None, (self._caption, table, self._note)))
 
     def _repr_html_(self) -> str:
-        numbers = range(1, len(self._header) - 2)
+        numbers = range(1, self._header.index("accuracy (95 % interval)"))
         return html_table(self._caption, self._header, self._rows(), right=numbers, note=self._note)
+
+
+def _against_the_first(answers: list[Tensor]) -> tuple[McNemar, ...]:
+    first = answers[0]
+    return tuple(McNemar(int((first & ~one).sum()), int((~first & one).sum())) for one in answers)
+
+
+def _corrected(tests: tuple[McNemar, ...]) -> tuple[float, ...]:
+    alone = [test.p_value for test in tests[1:]]
+    return Holm(alone).adjusted if alone else ()
+
+
+def _in_words(p_values: tuple[float, ...]) -> list[str]:
+    return ["", *(verdict(p).replace(UNSEEN, "does not show") for p in p_values)]
+
+
+def _judged(accuracy: Accuracy) -> str:
+    return percent_interval(accuracy.value, accuracy.low, accuracy.high)
 
 
 def compare(*reports: Report, latency: bool = False) -> Comparison:
@@ -102,8 +129,8 @@ def compare(*reports: Report, latency: bool = False) -> Comparison:
         A Comparison, which shows the table at the end of a cell.
 
     Raises:
-        CompressionError: no report was given, something else was, the test images differ, or timings are
-            asked that were not measured.
+        CompressionError: no report was given, something else was, the test images or those of the second
+            judge differ, or timings are asked that were not measured.
 
     Chapter: 01.
     """
@@ -120,6 +147,12 @@ def compare(*reports: Report, latency: bool = False) -> Comparison:
             raise CompressionError(
                 f"{report.name!r} was measured on other images ({report.data}, {report.accuracy.total}) than "
                 f"{reports[0].name!r} ({reports[0].data}, {reports[0].accuracy.total}); measure both alike."
+            )
+        judges = [each.second.total if each.second else 0 for each in (reports[0], report)]
+        if judges[0] != judges[1]:
+            raise CompressionError(
+                f"A second judge had {judges[1]:,} images for {report.name!r} and {judges[0]:,} for "
+                f"{reports[0].name!r}; measure both with the same judge, or with none."
             )
         if latency:
             _ = report.latency_ms  # refuses here, by name, what was measured without it

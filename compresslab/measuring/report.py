@@ -18,7 +18,7 @@ from compresslab.models.builders import builder_of
 from compresslab.models.tracing import evaluating
 from compresslab.storage.container import encode
 from compresslab.training.accuracy import Accuracy, evaluate
-from compresslab.training.batching import ImageData
+from compresslab.training.batching import ImageData, Split
 
 
 @dataclass(frozen=True, repr=False)
@@ -37,6 +37,7 @@ class Report:
         accuracy: on the test split, with its Wilson interval.
         latency: None where it was not measured.
         fingerprint: of the test images and labels; two reports are comparable where it is equal.
+        second: accuracy on the images of a second judge, None where there was none.
     """
 
     name: str
@@ -50,15 +51,20 @@ class Report:
     accuracy: Accuracy
     latency: Latency | None = field(compare=False)
     fingerprint: int
+    second: Accuracy | None = None
 
     @property
     def answers(self) -> Bool[Tensor, " images"]:
         """For each test image, whether the answer was right."""
-        if self.accuracy.hits is None:
+        return self.single(self.accuracy)
+
+    def single(self, accuracy: Accuracy) -> Bool[Tensor, " images"]:
+        """Return the single answers behind an accuracy of this report."""
+        if accuracy.hits is None:
             raise CompressionError(
                 f"The single answers of {self.name!r} were asked, but only counts are held."
             )
-        return self.accuracy.hits
+        return accuracy.hits
 
     @property
     def latency_ms(self) -> dict[int, float]:
@@ -77,10 +83,18 @@ class Report:
         """Write the figures as JSON-able values for a record: all but the timings and the single answers."""
         names = ("name", "data", "parameters", "nonzeros", "bytes_on_disk", "bytes_in_memory", "macs")
         counts = {"correct": self.accuracy.correct, "total": self.accuracy.total}
-        return {**{name: getattr(self, name) for name in names}, "parts": dict(self.parts), **counts}
+        judge = self.second and {"second": {"correct": self.second.correct, "total": self.second.total}}
+        return {
+            **{name: getattr(self, name) for name in names},
+            "parts": dict(self.parts),
+            **counts,
+            **(judge or {}),
+        }
 
     def _lines(self) -> list[tuple[str, str]]:
-        accuracy = self.accuracy
+        judges = {"accuracy": self.accuracy}
+        if self.second:
+            judges[f"accuracy on {self.second.total:,} others"] = self.second
         return [
             ("parameters", f"{self.parameters:,}"),
             ("not zero", f"{self.nonzeros:,}"),
@@ -88,7 +102,7 @@ class Report:
             *((f"  in {part}", f"{size:,}") for part, size in self.parts.items() if size),
             ("bytes in memory", f"{self.bytes_in_memory:,}"),
             ("MACs per image", f"{self.macs:,}"),
-            ("accuracy", percent_interval(accuracy.value, accuracy.low, accuracy.high)),
+            *((name, percent_interval(found.value, found.low, found.high)) for name, found in judges.items()),
         ]
 
     @property
@@ -110,6 +124,7 @@ def measure(
     plain: bool = False,
     latency: bool = True,
     repeats: int = 30,
+    judge: Split | None = None,
 ) -> Report:
     """Measure size, work, latency and accuracy of a network on the test split.
 
@@ -123,6 +138,8 @@ def measure(
         plain: count the bytes of a plain file, as ``save`` writes it with the same word.
         latency: whether to time batches of 1 and 64 images (on whatever threads torch is set to).
         repeats: timed runs per batch size at most; a slow network gets fewer.
+        judge: further images that chose nothing either, for example ``data.mnist().test``: a test split that
+            was read often is an honest judge no longer.
 
     Returns:
         A Report.
@@ -153,6 +170,7 @@ def measure(
             accuracy=accuracy,
             latency=time_batches(model, images, repeats=repeats) if latency else None,
             fingerprint=zlib.crc32(labels.numpy().tobytes(), zlib.crc32(images.numpy().tobytes())),
+            second=None if judge is None else evaluate(model, judge),
         )
 
 
