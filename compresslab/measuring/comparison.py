@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from compresslab.errors import CompressionError
-from compresslab.measuring.report import Report
+from compresslab.measuring.report import Report, judged
 from compresslab.measuring.statistics import LEVEL, UNSEEN, Holm, McNemar, verdict
 from compresslab.measuring.tables import html_table, text_table
 from compresslab.training.accuracy import Accuracy
@@ -32,34 +34,46 @@ class Comparison:
 
     @property
     def tests(self) -> tuple[McNemar, ...]:
-        """Return McNemar's test of each report against the first."""
+        """Return McNemar's test of each report against the first, on the test images."""
         if not isinstance(self.reports[0].accuracy, Accuracy):
             return ()  # there are no right and wrong answers to count
-        first = self.reports[0].answers
-        return tuple(
-            McNemar(int((first & ~report.answers).sum()), int((~first & report.answers).sum()))
-            for report in self.reports
-        )
+        return _against_the_first([report.answers for report in self.reports])
 
     @property
     def p_values(self) -> tuple[float, ...]:
         """Return McNemar's p-value of each report after the first, corrected by Holm if several."""
-        alone = [test.p_value for test in self.tests[1:]]
-        return Holm(alone).adjusted if alone else ()
+        return _corrected(self.tests)
+
+    @property
+    def second_p_values(self) -> tuple[float, ...]:
+        """Return the same on the images of the second judge; nothing where there was none."""
+        judges = [report.second for report in self.reports]
+        answers = [
+            r.single(one) for r, one in zip(self.reports, judges, strict=True) if isinstance(one, Accuracy)
+        ]
+        return _corrected(_against_the_first(answers)) if answers else ()
+
+    def _in_words(self, p_values: tuple[float, ...]) -> list[str]:
+        words = ["", *(verdict(p).replace(UNSEEN, "does not show") for p in p_values)]
+        return words + [""] * (len(self.reports) - len(words))  # a metric without a test
 
     @property
     def _header(self) -> tuple[str, ...]:
         timed = [f"ms at {batch}" for batch in self.reports[0].latency_ms] if self.latency else []
-        metric = self.reports[0].judged[0]
-        found = ("accuracy (95 % interval)" if metric == "accuracy" else metric, "against the first")
+        metric, _ = judged(self.reports[0].accuracy)
+        found = ["accuracy (95 % interval)" if metric == "accuracy" else metric, "against the first"]
+        if second := self.reports[0].second:
+            found += [f"on {second.total:,} others", "against the first"]
         return ("network", "bytes on disk", "smaller", "not zero", "MACs", *timed, *found)
 
     def _rows(self) -> list[tuple[str, ...]]:
-        found = ["", *(verdict(p).replace(UNSEEN, "does not show") for p in self.p_values)]
-        found += [""] * (len(self.reports) - len(found))  # a metric without a test
-        return [self._row(*row) for row in zip(self.reports, self.ratios, found, strict=True)]
+        sizes = [self._row(*row) for row in zip(self.reports, self.ratios, strict=True)]
+        columns = [[judged(report.accuracy)[1] for report in self.reports], self._in_words(self.p_values)]
+        second = [judged(report.second)[1] for report in self.reports if report.second]
+        columns += [second, self._in_words(self.second_p_values)] if second else []
+        return [(*size, *found) for size, *found in zip(sizes, *columns, strict=True)]
 
-    def _row(self, report: Report, ratio: float, found: str) -> tuple[str, ...]:
+    def _row(self, report: Report, ratio: float) -> tuple[str, ...]:
         return (
             report.name,
             f"{report.bytes_on_disk:,}",
@@ -67,8 +81,6 @@ class Comparison:
             f"{report.nonzeros:,} of {report.parameters:,}",
             f"{report.macs:,}",
             *(f"{median:.2f}" for median in (report.latency_ms.values() if self.latency else ())),
-            report.judged[1],
-            found,
         )
 
     @property
@@ -86,13 +98,23 @@ class Comparison:
         return f"p: McNemar's exact two-sided test{corrected}; above {LEVEL} a difference {UNSEEN}."
 
     def __repr__(self) -> str:
-        numbers = range(1, len(self._header) - 2)
+        numbers = range(1, self._header.index("against the first") - 1)
         table = text_table(self._header, self._rows(), right=numbers)
         return "\n".join(filter(None, (self._caption, table, self._note)))
 
     def _repr_html_(self) -> str:
-        numbers = range(1, len(self._header) - 2)
+        numbers = range(1, self._header.index("against the first") - 1)
         return html_table(self._caption, self._header, self._rows(), right=numbers, note=self._note)
+
+
+def _against_the_first(answers: list[Tensor]) -> tuple[McNemar, ...]:
+    first = answers[0]
+    return tuple(McNemar(int((first & ~one).sum()), int((~first & one).sum())) for one in answers)
+
+
+def _corrected(tests: tuple[McNemar, ...]) -> tuple[float, ...]:
+    alone = [test.p_value for test in tests[1:]]
+    return Holm(alone).adjusted if alone else ()
 
 
 def compare(*reports: Report, latency: bool = False) -> Comparison:
@@ -106,8 +128,8 @@ def compare(*reports: Report, latency: bool = False) -> Comparison:
         A Comparison, which shows the table at the end of a cell.
 
     Raises:
-        CompressionError: no report was given, something else was, the test images differ, or timings are
-            asked that were not measured.
+        CompressionError: no report was given, something else was, the test images or those of the second
+            judge differ, or timings are asked that were not measured.
 
     Chapter: 01.
     """
@@ -120,10 +142,19 @@ def compare(*reports: Report, latency: bool = False) -> Comparison:
             raise CompressionError(
                 f"A {type(report).__name__} was to be compared; give what measure(model, data) returned."
             )
-        if (report.fingerprint, report.judged[0]) != (reports[0].fingerprint, reports[0].judged[0]):
+        if (report.fingerprint, judged(report.accuracy)[0]) != (
+            reports[0].fingerprint,
+            judged(reports[0].accuracy)[0],
+        ):
             raise CompressionError(
                 f"{report.name!r} was measured on other images ({report.data}, {report.accuracy.total}) than "
                 f"{reports[0].name!r} ({reports[0].data}, {reports[0].accuracy.total}); measure both alike."
+            )
+        judges = [each.second.total if each.second else 0 for each in (reports[0], report)]
+        if judges[0] != judges[1]:
+            raise CompressionError(
+                f"A second judge had {judges[1]:,} images for {report.name!r} and {judges[0]:,} for "
+                f"{reports[0].name!r}; measure both with the same judge, or with none."
             )
         if latency:
             _ = report.latency_ms  # refuses here, by name, what was measured without it

@@ -46,6 +46,7 @@ class Report:
         latency: None where it was not measured.
         fingerprint: of the test inputs and targets; two reports are comparable where it is equal.
         codes: how many of the parameters are held as codes.
+        second: the same on what a second judge holds, None where there was none.
     """
 
     name: str
@@ -60,15 +61,12 @@ class Report:
     latency: Latency | None = field(compare=False)
     fingerprint: int
     codes: int = 0
+    second: Accuracy | Score | None = None
 
     @property
     def answers(self) -> Bool[Tensor, " images"]:
         """For each test image, whether the answer was right."""
-        if self.counted.hits is None:
-            raise CompressionError(
-                f"The single answers of {self.name!r} were asked, but only counts are held."
-            )
-        return self.counted.hits
+        return self.single(self.counted)
 
     @property
     def counted(self) -> Accuracy:
@@ -82,6 +80,14 @@ class Report:
         raise CompressionError(
             f"The accuracy of {self.name!r} was asked, but its {self.accuracy.metric.name} was measured."
         )
+
+    def single(self, accuracy: Accuracy) -> Bool[Tensor, " images"]:
+        """Return the single answers behind an accuracy of this report."""
+        if accuracy.hits is None:
+            raise CompressionError(
+                f"The single answers of {self.name!r} were asked, but only counts are held."
+            )
+        return accuracy.hits
 
     @property
     def latency_ms(self) -> dict[int, float]:
@@ -108,23 +114,15 @@ class Report:
             "macs",
             "codes",
         )
-        found = self.accuracy
-        counts = (
-            {"correct": found.correct, "total": found.total}
-            if isinstance(found, Accuracy)
-            else {"metric": found.metric.name, "value": found.value, "total": found.total}
-        )
-        return {**{name: getattr(self, name) for name in names}, "parts": dict(self.parts), **counts}
-
-    @property
-    def judged(self) -> tuple[str, str]:
-        """Return the name of the metric and its value, as tables show them."""
-        found = self.accuracy
-        if isinstance(found, Accuracy):
-            return "accuracy", percent_interval(found.value, found.low, found.high)
-        return found.metric.name, found.metric.show(found.value)
+        judge = {"second": _counts(self.second)} if self.second else {}
+        found = {**_counts(self.accuracy), **judge}
+        return {**{name: getattr(self, name) for name in names}, "parts": dict(self.parts), **found}
 
     def _lines(self) -> list[tuple[str, str]]:
+        judges = [judged(self.accuracy)]
+        if self.second:
+            name, value = judged(self.second)
+            judges.append((f"{name} on {self.second.total:,} others", value))
         return [
             ("parameters", f"{self.parameters:,}"),
             ("not zero", f"{self.nonzeros:,}"),
@@ -133,7 +131,7 @@ class Report:
             *((f"  in {part}", f"{size:,}") for part, size in self.parts.items() if size),
             ("bytes in memory", f"{self.bytes_in_memory:,}"),
             ("MACs per image", f"{self.macs:,}"),
-            self.judged,
+            *judges,
         ]
 
     @property
@@ -158,6 +156,7 @@ def measure(
     repeats: int = 30,
     batch_size: int = 500,
     metric: Metric = Classification(),
+    judge: Batches | None = None,
 ) -> Report:
     """Measure size, work, latency and accuracy of a network on the test split.
 
@@ -174,6 +173,8 @@ def measure(
         repeats: timed runs per batch size at most; a slow network gets fewer.
         batch_size: examples per pass; memory, not the result, depends on it.
         metric: of a task that is no classification.
+        judge: further images that chose nothing either, for example ``data.mnist().test``: a test split that
+            was read often is an honest judge no longer.
 
     Raises:
         CompressionError: there is nothing to measure on, or the network cannot read it or answer each.
@@ -212,6 +213,7 @@ def measure(
             latency=time_batches(model, first.inputs, batches=sizes, repeats=repeats) if latency else None,
             fingerprint=marks.inputs << 32 | marks.targets,
             codes=count_codes(model),
+            second=None if judge is None else evaluate(model, judge, batch_size, metric=metric),
         )
 
 
@@ -229,6 +231,19 @@ class _Fingerprint:
     def _add(self, name: str, tensor: Tensor) -> None:
         raw = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
         setattr(self, name, zlib.crc32(raw.tobytes(), getattr(self, name)))
+
+
+def _counts(found: Accuracy | Score) -> dict[str, Any]:
+    if isinstance(found, Accuracy):
+        return {"correct": found.correct, "total": found.total}
+    return {"metric": found.metric.name, "value": found.value, "total": found.total}
+
+
+def judged(found: Accuracy | Score) -> tuple[str, str]:
+    """Return the name of a metric and its value, as tables show them."""
+    if isinstance(found, Accuracy):
+        return "accuracy", percent_interval(found.value, found.low, found.high)
+    return found.metric.name, found.metric.show(found.value)
 
 
 def _name_of(model: nn.Module) -> str:

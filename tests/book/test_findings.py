@@ -78,7 +78,7 @@ def test_other_words_pass(sentence):
 Grid = dict[float, float]
 NATURAL = {
     ("training_through_quantization", "floats"): "lower rates leave the finished checkpoint as it is",
-    ("neuron_criteria", "whole"): "lower rates leave the network as it was before",
+    ("neuron_criteria", "article, 0.5, taylor in rounds"): "lower rates leave the cut network as it is",
     ("deep_compression", "share"): "the shares rise until one fails or the file is as small as was asked",
     ("slimming", "SGD, loss"): "shown as a failure, ranked with nothing (chapter 14 says so)",
     ("slimming", "Adam, loss"): "shown as a failure, ranked with nothing (chapter 14 says so)",
@@ -112,7 +112,8 @@ def of_penalties() -> Iterator[tuple[str, float, Grid]]:
                 )
     for strength, seeds in record["own zeros"].items():
         for seed, name in ((seed, name) for seed in seeds for name in ("L1", "magnitude")):
-            yield f"own, {strength}, {name}, {seed['seed']}", seed[name]["rate"], numbers(seed[name]["rates"])
+            if "rates" in seed[name]:
+                yield f"own, {strength}, {name}, {seed['seed']}", seed[name]["rate"], numbers(seed[name]["rates"])
 
 
 def of_criteria() -> Iterator[tuple[str, float, Grid]]:

@@ -232,6 +232,25 @@ def test_several_comparisons_in_one_table_are_corrected_and_the_note_says_so(rep
     assert compare(right).p_values == ()
 
 
+def test_a_second_judge_reads_images_of_its_own(article, data):
+    judge = some_data(images=70, seed=5).test
+    pair = [
+        measure(net, data, latency=False, judge=judge) for net in (article, models.article(4, 6, 12, seed=1))
+    ]
+    with torch.no_grad():
+        right = [net.second.hits for net in pair]
+        assert torch.equal(right[0], article(judge.images).argmax(1) == judge.labels)
+    table = compare(*pair)
+    only = [int((right[0] & ~right[1]).sum()), int((~right[0] & right[1]).sum())]
+    assert table.second_p_values == (McNemar(*only).p_value,)
+    assert table.p_values == (table.tests[1].p_value,)
+    assert "on 70 others" in repr(table)
+    assert f"{percent(pair[1].second.value)} (" in repr(table).splitlines()[3]
+    assert "accuracy on 70 others" in repr(pair[0])
+    assert pair[0].to_dict()["second"] == {"correct": int(right[0].sum()), "total": 70}
+    assert compare(measure(article, data, latency=False)).second_p_values == ()
+
+
 def test_text_table_has_a_line_for_each_report_and_no_times(comparison):
     lines = repr(comparison).splitlines()
     assert len(lines) == 3 + len(comparison.reports)
@@ -322,6 +341,10 @@ def untimed(name="tiny", seed=0):
     return measure(SMALL, some_data(seed=seed), name, latency=False)
 
 
+def judged():
+    return measure(SMALL, NOISE, "judged", latency=False, judge=NOISE.test)
+
+
 SMALL, NOISE = models.article(4, 6, 12), some_data()
 EMPTY = ImageData("empty", NOISE.train, NOISE.train, NOISE.test[:0])
 REFUSED = [
@@ -360,6 +383,7 @@ REFUSED = [
     (lambda: compare(), "at least one report"),
     (lambda: compare(untimed(), untimed(seed=1)), "other images"),
     (lambda: compare(untimed(), SMALL), "Article was to be compared"),
+    (lambda: compare(untimed(), judged()), r"second judge had 40 images for 'judged' and 0 for 'tiny'"),
     (lambda: compare(untimed("first"), untimed(), latency=True), "'first'.*not measured"),
 ]
 
