@@ -12,6 +12,9 @@ from collections.abc import Iterator
 import nbformat
 from plain import Directive, blocks, inline, prose
 
+from compresslab.teaching.answers import questions
+from compresslab.teaching.tasks import TASKS
+
 HIDDEN = {  # what the site's tags say, in JupyterLab's words
     "hide-input": {"source_hidden": True},
     "hide-output": {"outputs_hidden": True},
@@ -138,7 +141,15 @@ class Instructor(Plain):
     """All of it, and nothing folded."""
 
     def solution_of(self, number: str, words: str) -> str:
-        return f"#### Solution of exercise {number}" + (f"\n\n{words}" if words else "")
+        chapter, place = number.split(".")
+        name = f"{int(chapter):02}-{place}"
+        known = TASKS.get(name) or questions().get(name)
+        mistakes = known.mistakes if known else ()
+        listed = [
+            f"- {'' if callable(wrong) else f'`{wrong!r}`: '}{sentence}" for wrong, sentence in mistakes
+        ]
+        typical = "Typical mistakes, and what the check says:\n\n" + "\n".join(listed) if listed else ""
+        return "\n\n".join(filter(None, [f"#### Solution of exercise {number}", typical, words]))
 
     def text(self, text: str) -> str:
         return text
