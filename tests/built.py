@@ -1,6 +1,7 @@
-"""Where the built site lies, its pages, and what no reader should see."""
+"""Where the built site lies, its pages, the browser that opens them, and what no reader should see."""
 
 import re
+import shutil
 from pathlib import Path
 
 SITE = Path(__file__).resolve().parent.parent / "_build" / "html"
@@ -11,3 +12,5 @@ RAW = re.compile(
     r"|\{[a-z:]+\}`.*|\$\$ *\([\w-]+\) *$|\]\{[.#].*",  # roles, numbered equations, attributes
     re.MULTILINE,
 )
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)

@@ -70,7 +70,8 @@ class Question:
         kind = type(self.right)
         if kind in (int, str) and isinstance(answer, kind) and self.choices and answer not in self.choices:
             return f"Choose one of {', '.join(map(repr, self.choices))}."
-        return habit([answer], [self.right], self.within) or trouble
+        named = not isinstance(self.right, str | bool) and habit([answer], [self.right], self.within)
+        return named or trouble
 
 
 @cache

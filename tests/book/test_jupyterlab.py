@@ -14,14 +14,12 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from built import RAW
+from built import CHROMIUM, RAW
 
-playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 pytest.importorskip("jupyterlab", reason="pip install jupyterlab")
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
-CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
 THREE = ["02_symmetric", "07_training_through_quantization", "18_deep_compression"]
 
 pytestmark = [
@@ -73,14 +71,6 @@ def server(tmp_path_factory) -> Iterator[str]:
         running.terminate()
         running.wait(30)
         log.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    with playwright.sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module", params=THREE)
