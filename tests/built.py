@@ -1,6 +1,16 @@
-"""Where the built site lies, and its pages."""
+"""Where the built site lies, its pages, the browser that opens them, and what no reader should see."""
 
+import re
+import shutil
 from pathlib import Path
 
 SITE = Path(__file__).resolve().parent.parent / "_build" / "html"
 PAGES = sorted(page for folder in ("book", "notebooks") for page in (SITE / folder).rglob("*.html"))
+# directive syntax, raw
+RAW = re.compile(
+    r"^ *(?:`{3,}|:{3,})\{.*|^:{3,}.*|^:[a-z-]+: .*|^\([\w-]+\)=.*"  # blocks, options, labels
+    r"|\{[a-z:]+\}`.*|\$\$ *\([\w-]+\) *$|\]\{[.#].*",  # roles, numbered equations, attributes
+    re.MULTILINE,
+)
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
+CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)

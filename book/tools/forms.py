@@ -12,6 +12,9 @@ from collections.abc import Iterator
 import nbformat
 from plain import Directive, blocks, inline, prose
 
+from compresslab.teaching.answers import questions
+from compresslab.teaching.tasks import TASKS
+
 HIDDEN = {  # what the site's tags say, in JupyterLab's words
     "hide-input": {"source_hidden": True},
     "hide-output": {"outputs_hidden": True},
@@ -73,9 +76,7 @@ class Plain:
         """
         title, body = (prose(text, self.file) for text in (block.argument, block.body))
         if block.name == "predict":
-            self.predicted = True
-            choices = [self.unfold(found["choice"], found["feedback"]) for found in CHOICE.finditer(body)]
-            return "\n\n".join([f"**Predict.** {title}", *choices])
+            return self.prediction(body)
         if block.name == "exercise":
             return f"### Exercise {numbered(block.options['label'])} · {title}\n\n{body}"
         if block.name == "solution-start":
@@ -94,6 +95,13 @@ class Plain:
         raise ValueError(
             f"{self.file}: the directive {block.name} has no plain form; give it one in forms.py"
         )
+
+    def prediction(self, body: str) -> str:
+        """Return a question and, below it, each choice with the feedback that it opens to."""
+        self.predicted = True
+        question = CHOICE.split(body, maxsplit=1)[0].strip("\n")
+        choices = [self.unfold(found["choice"], found["feedback"]) for found in CHOICE.finditer(body)]
+        return "\n\n".join([f"**Predict.** {question}", *choices])
 
     def solution_of(self, number: str, words: str) -> str:
         title = f"#### Solution of exercise {number}\n\nFolded: open it when you have tried."
@@ -129,6 +137,8 @@ class Participant(Plain):
         return f"- {summary}"
 
     def code(self, cell: nbformat.NotebookNode) -> None:
+        self.predicted = False  # who has chosen wants to run it
+        super().code(cell)
         cell.outputs, cell.execution_count = [], None
         cell.metadata.pop("mystnb", None)
         cell.source = "" if self.solution else without_claims(cell.source)
@@ -138,7 +148,15 @@ class Instructor(Plain):
     """All of it, and nothing folded."""
 
     def solution_of(self, number: str, words: str) -> str:
-        return f"#### Solution of exercise {number}" + (f"\n\n{words}" if words else "")
+        chapter, place = number.split(".")
+        name = f"{int(chapter):02}-{place}"
+        known = TASKS.get(name) or questions().get(name)
+        mistakes = known.mistakes if known else ()
+        listed = [
+            f"- {'' if callable(wrong) else f'`{wrong!r}`: '}{sentence}" for wrong, sentence in mistakes
+        ]
+        typical = "Typical mistakes, and what the check says:\n\n" + "\n".join(listed) if listed else ""
+        return "\n\n".join(filter(None, [f"#### Solution of exercise {number}", typical, words]))
 
     def text(self, text: str) -> str:
         return text
@@ -156,19 +174,14 @@ class Site(Plain):
     def markdown(self, source: str) -> Iterator[str]:
         self.predicted = self.predicted and not source.startswith("#")  # a heading ends what it was about
         for block in blocks(source):
-            text = block.raw if isinstance(block, Directive) else block.strip("\n")
-            if isinstance(block, Directive) and block.name == "predict":
-                self.predicted = True
-                choices = [
-                    self.unfold(found["choice"], found["feedback"]) for found in CHOICE.finditer(block.body)
-                ]
-                text = "\n\n".join([f"**Predict.** {block.argument}", *choices])
-            elif isinstance(block, str):
-                text = self.text(text)
+            if isinstance(block, str):
+                text = self.text(block.strip("\n"))
+            else:
+                text = self.prediction(block.body) if block.name == "predict" else block.raw
             yield linked(text, self.file).strip("\n")
 
     def unfold(self, summary: str, body: str) -> str:
-        return f"``````{{dropdown}} {summary}\n{body}\n``````"
+        return f"::::::{{dropdown}} {summary}\n{body}\n::::::"  # a name behind backticks may hold none
 
     def code(self, cell: nbformat.NotebookNode) -> None:
         if self.predicted:

@@ -24,11 +24,12 @@ from address import public_address
 from forms import Plain
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from plain import CHAPTERS
 
 from compresslab.teaching import records
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-CHAPTERS, NOTEBOOKS = ROOT / "book" / "chapters", ROOT / "notebooks"
+NOTEBOOKS = ROOT / "notebooks"
 SHOWN = ["torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "mlxtend", "jupyter-book", "nbval"]
 CLOCK = "clock"  # tag of cells that show times: these are measured anew by --record, on a quiet machine
 NOISE = {"execution", "collapsed", "scrolled", "ExecuteTime", "vscode", "jp-MarkdownHeadingCollapsed"}

@@ -4,23 +4,21 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
-import torch
 from IPython.core.getipython import get_ipython
 from IPython.display import display
 from torch import Tensor
 
 from compresslab.errors import CompressionError
+from compresslab.teaching.answers import AnswerError, Question, alike, difference, habit, questions, shown
+from compresslab.teaching.tasks import TASKS
 
 
 class ClaimError(CompressionError, AssertionError):
     """A sentence of the book does not hold here; the message says which."""
-
-
-class AnswerError(CompressionError):
-    """An answer to an exercise is not right yet; the message helps on."""
 
 
 class _Source:
@@ -57,7 +55,7 @@ def claim(text: str, condition: Any) -> None:
     value = condition.item() if single else condition
     if not isinstance(value, bool | np.bool_):
         raise CompressionError(
-            f"The claim {text!r} needs True or False, found {_shown(condition)}; compare, or use .all()."
+            f"The claim {text!r} needs True or False, found {shown(condition)}; compare, or use .all()."
         )
     if not value:
         raise ClaimError(
@@ -97,9 +95,12 @@ def check(
 ) -> None:
     """Tell whether an answer is right, and where it is not, help on.
 
+    A chapter writes ``check("02-1", answer)``: what 02-1 expects stands in the package, out of sight.
+    For a question of your own, give the answer and what is right.
+
     Args:
-        answer: the learner's; None stands for "no answer yet" and stops nothing.
-        expected: a number, a string, a bool, a sequence, a tensor or an array.
+        answer: the learner's; None stands for "no answer yet" and stops nothing. Or an exercise's name.
+        expected: a number, a string, a bool, a sequence, a tensor or an array. Behind a name, the answer.
         hint: one sentence that helps with any wrong answer.
         within: largest difference allowed, in the answer's own unit.
         mistakes: what a certain wrong answer gives away, for example ``{8: "That counts bits, not bytes."}``.
@@ -109,22 +110,30 @@ def check(
 
     >>> check(392, 3136 // 8, hint="Eight codes of one bit share a byte.")
     Right: 392.
-    >>> check(None, 392)
+    >>> check("02-1", None)
     No answer yet: put yours in the place of None and run the cell again.
     >>> check(3136, 392, mistakes={3136: "That counts bits, not bytes."})
     Traceback (most recent call last):
         ...
-    compresslab.teaching.exercises.AnswerError: Not yet: 3136. That counts bits, not bytes.
+    compresslab.teaching.answers.AnswerError: Not yet: 3136. That counts bits, not bytes.
     """
+    if isinstance(answer, str) and answer in TASKS:
+        task = TASKS[answer]
+        asked = None if expected is None or expected is ... else task.ask(expected)
+        known = [(task.ask(wrong), sentence) for wrong, sentence in task.mistakes]
+        right = task.ask(task.right)
+        check_function(asked, right, task.cases(), task.hint, within=task.within, mistakes=known)
+        return
+    if isinstance(answer, str) and answer in questions():
+        question, answer = questions()[answer], expected
+    else:
+        question = Question(expected, hint, within, tuple((mistakes or {}).items()))
     if answer is None or answer is ...:
         print("No answer yet: put yours in the place of None and run the cell again.")
-        return
-    trouble = _difference(answer, expected, within)
-    if trouble is None:
-        print(f"Right: {_shown(answer)}.")
-        return
-    known = _known_mistake(answer, mistakes or {}, within)
-    raise AnswerError(" ".join(filter(None, (f"Not yet: {_shown(answer)}.", known or trouble, hint))))
+    elif trouble := question.trouble(answer):
+        raise AnswerError(f"Not yet: {shown(answer)}. {trouble} {question.hint}".rstrip())
+    else:
+        print(f"Right: {shown(answer)}.")
 
 
 def check_function(
@@ -134,6 +143,7 @@ def check_function(
     hint: str = "",
     *,
     within: float = 0.0,
+    mistakes: Iterable[tuple[Callable[..., Any], str]] = (),
 ) -> None:
     """Try the learner's function on cases, and name the first on which it differs from the reference.
 
@@ -143,6 +153,7 @@ def check_function(
         cases: arguments, a tuple for each call; anything but a tuple counts as the only argument.
         hint: one sentence that helps with any wrong answer.
         within: largest difference allowed, element by element.
+        mistakes: wrong functions, each with a sentence for whoever's agrees with it on all cases.
 
     Raises:
         AnswerError: the function raises or differs; the message shows the case.
@@ -151,65 +162,32 @@ def check_function(
     Right: 3 cases agree.
     """
     cases = [case if isinstance(case, tuple) else (case,) for case in cases]
+    answers = []
     for case in cases:
         try:
-            answer = None if function is None else function(*case)
+            answers.append(None if function is None else function(*deepcopy(case)))
+        except AnswerError:
+            raise
         except Exception as error:  # whatever a learner's code may raise becomes help
-            trouble = f"it raised {type(error).__name__}: {error}"
+            trouble = f"it raised {type(error).__name__}: {error!s:.200}."
             raise AnswerError(_case_message(case, trouble, hint)) from error
-        if answer is None or answer is ...:
+        if answers[-1] is None or answers[-1] is ...:
             print("No answer yet: write the body of the function and run the cell again.")
             return
-        trouble = _difference(answer, reference(*case), within)
-        if trouble:
-            raise AnswerError(_case_message(case, f"it gave {_shown(answer)}. {trouble}", hint))
-    print(f"Right: {len(cases)} case{'s agree' if len(cases) != 1 else ' agrees'}.")
+    rights = [reference(*case) for case in cases]
+    troubles = [difference(*pair, within) for pair in zip(answers, rights, strict=True)]
+    first = next((place for place, trouble in enumerate(troubles) if trouble), None)
+    if first is None:
+        print(f"Right: {len(cases)} case{'s agree' if len(cases) != 1 else ' agrees'}.")
+        return
+    known = (text for wrong, text in mistakes if alike(answers, [wrong(*case) for case in cases], within))
+    sentence = next(known, None) or habit(answers, rights, within) or troubles[first]
+    found = f"it gave {shown(answers[first])}. {sentence}"
+    raise AnswerError(_case_message(cases[first], found, hint))
 
 
 def _case_message(case: tuple[Any, ...], trouble: str, hint: str) -> str:
-    return f"Not yet: for {', '.join(map(_shown, case))} {trouble} {hint}".rstrip()
-
-
-def _difference(answer: Any, expected: Any, within: float) -> str | None:
-    """Say what is wrong without giving the solution away, or return None where nothing is."""
-    if isinstance(expected, str) or isinstance(answer, str):
-        texts = isinstance(expected, str) and isinstance(answer, str)
-        same = texts and answer.strip().lower() == expected.lower()
-        return None if same else f"A {type(expected).__name__} of another value is expected."
-    other = f"A {type(expected).__name__} is expected, not a {type(answer).__name__}."
-    if isinstance(expected, bool) != isinstance(answer, bool | np.bool_) and not isinstance(expected, Tensor):
-        return other
-    try:
-        left, right = (np.asarray(_plain(value), dtype=np.float64) for value in (answer, expected))
-    except (TypeError, ValueError):
-        return other
-    if left.shape != right.shape:
-        return f"The shape is {left.shape}, expected is {right.shape}."
-    with np.errstate(invalid="ignore"):  # infinity minus itself; the equality beside it decides
-        wrong = ~((np.abs(left - right) <= within) | (left == right))
-    if not wrong.any():
-        return None
-    if right.ndim == 0:
-        return "That is too large." if left > right else "That is too small."
-    place = tuple(int(axis) for axis in np.argwhere(wrong)[0])
-    return f"{int(wrong.sum())} of {wrong.size} elements differ, the first at {place}."
-
-
-def _known_mistake(answer: Any, mistakes: Mapping[Any, str], within: float) -> str | None:
-    matches = (text for wrong, text in mistakes.items() if _difference(answer, wrong, within) is None)
-    return next(matches, None)
-
-
-def _plain(value: Any) -> Any:
-    return value.detach().cpu().to(torch.float64).numpy() if isinstance(value, Tensor) else value
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, Tensor | np.ndarray) and np.prod(value.shape) > 8:
-        return f"a {type(value).__name__} of shape {tuple(value.shape)}"
-    if isinstance(value, Tensor):
-        return str(value.tolist())
-    return str(value.tolist()) if isinstance(value, np.ndarray | np.generic) else repr(value)
+    return f"Not yet: for {', '.join(map(shown, case))} {trouble} {hint}".rstrip()
 
 
 def _source_of(thing: Any, docstring: bool) -> str:
@@ -217,7 +195,7 @@ def _source_of(thing: Any, docstring: bool) -> str:
         text = textwrap.dedent(inspect.getsource(inspect.unwrap(getattr(thing, "fget", None) or thing)))
     except (TypeError, OSError) as error:
         raise CompressionError(
-            f"The source of {_shown(thing)} was asked, but it has none in Python; take a function or class."
+            f"The source of {shown(thing)} was asked, but it has none in Python; take a function or class."
         ) from error
     return (text if docstring else _without_docstrings(text)).rstrip()
 

@@ -1,16 +1,13 @@
 """The built pages in a real browser, with no network: they work, they move by keyboard, they are readable."""
 
-import shutil
 from collections.abc import Iterator
 
 import pytest
-from built import PAGES, SITE
+from built import CHROMIUM, PAGES, SITE
 
-playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
-CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
 OFFLINE = (SITE / "_static" / "vendor" / "versions.txt").is_file()
 
 pytestmark = [
@@ -27,14 +24,6 @@ OF_THE_THEME = {
     "region",  # the skip link and the search dialog lie outside the landmarks
 }
 OF_THE_BIBLIOGRAPHY = {"aria-allowed-role", "aria-deprecated-role", "aria-required-children"}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    with playwright.sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 class Visit:

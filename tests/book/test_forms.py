@@ -9,7 +9,7 @@ import nbformat
 import plain
 import pytest
 import reading
-from built import PAGES, SITE
+from built import PAGES, RAW, SITE
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 import notebooks
@@ -18,11 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 TEXTS = sorted((ROOT / "book" / "chapters").glob("*.md"))
 each = pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
 built = pytest.mark.skipif(not PAGES, reason="no built site: run `make book` first")
-RAW = re.compile(
-    r"^ *(?:`{3,}|:{3,})\{.*|^:{3,}.*|^:[a-z-]+: .*|^\([\w-]+\)=.*"  # blocks, options, labels
-    r"|\{[a-z:]+\}`.*|\$\$ *\([\w-]+\) *$|\]\{[.#].*",  # roles, numbered equations, attributes
-    re.MULTILINE,
-)
 
 
 def stored(text: Path) -> nbformat.NotebookNode:
@@ -116,7 +111,7 @@ def test_what_has_no_plain_form_is_refused(text):
         made(text)
 
 
-PREDICTION = "```{predict} How far?\nA whole step\n: Too far.\n\nHalf a step\n: Yes.\n```"
+PREDICTION = "```{predict}\nHow far?\nSay.\n\nA whole step\n: Too far.\n\nHalf a step\n: Yes.\n```"
 CELLS = ("# Title", PREDICTION, ("1 + 1",), "**Explain.** It rounds.\n\n## Next\n\nText.", ("2",))
 SOLVED = (
     "`````{solution-start} ex-02-1\n:class: dropdown\n`````",
@@ -129,7 +124,7 @@ SOLVED = (
 def test_a_prediction_unfolds_choice_by_choice_and_its_answer_is_folded():
     _, asked, code, explained, after = made(*CELLS)
     assert asked.source.startswith(
-        "**Predict.** How far?\n\n<details>\n<summary>A whole step</summary>\n\nToo"
+        "**Predict.** How far?\nSay.\n\n<details>\n<summary>A whole step</summary>\n\nToo"
     )
     assert asked.source.count("<details>") == 2
     assert code.metadata.jupyter == {"source_hidden": True, "outputs_hidden": True}
@@ -162,9 +157,9 @@ def test_the_site_reads_the_stored_outputs(text):
 
 def test_a_prediction_on_the_site_unfolds_and_keeps_what_a_figure_says():
     _, asked, code, explained, after = made(*CELLS, form=forms.Site)
-    assert asked.source.count("``````{dropdown} ") == 2
+    assert asked.source.count("::::::{dropdown} ") == 2
     assert code.metadata.tags == ["hide-cell"]
-    assert explained.source == "``````{dropdown} Explanation\nIt rounds.\n``````\n\n## Next\n\nText."
+    assert explained.source == "::::::{dropdown} Explanation\nIt rounds.\n::::::\n\n## Next\n\nText."
     assert "tags" not in after.metadata
 
 
@@ -218,8 +213,13 @@ def test_a_participant_gets_the_questions_and_no_answer(text):
     assert not [answer for answer in hidden if answer in prose(given)]
     code = "\n".join(cell.source for cell in given.cells if cell.cell_type == "code")
     assert not re.search(r"^\s*claims?\(", code, re.MULTILINE)
-    folded = [cell for cell in whole.cells if cell.cell_type == "code" and "jupyter" in cell.metadata]
-    solutions = [cell.source for cell in folded if not cell.metadata.get("tags")]
+    solved, solutions = False, []
+    for cell in whole.cells:
+        if cell.cell_type == "code":
+            solutions += [cell.source] if solved else []
+        elif headings := re.findall(r"^#{2,4} .*", cell.source, re.MULTILINE):
+            solved = headings[-1].startswith("#### Solution")
+    assert solutions or text.stem.startswith("00")
     assert not [source for source in solutions if source in code]
     alts = [
         cell.metadata.mystnb.image.alt for cell in whole.cells if "image" in cell.metadata.get("mystnb", {})
@@ -248,5 +248,11 @@ def test_an_instructor_sees_everything_unfolded():
     assert not [cell for cell in shown if "jupyter" in cell.metadata]
     text = prose(nbformat.from_dict({"cells": shown}))
     assert "<details" not in text
-    for words in ("Too far.", "It rounds.", "Since.", "Half a step"):
+    for words in (
+        "Too far.",
+        "It rounds.",
+        "Since.",
+        "Half a step",
+        "- `0.3175`: That is half of the largest",
+    ):
         assert words in text

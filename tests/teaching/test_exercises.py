@@ -60,14 +60,15 @@ WRONG = [
     (393, 392, 0, "too large"),
     (0.4, 0.3, 0.02, "too large"),
     (float("nan"), 0.3, 1.0, "Not yet"),
-    ("binary", "ternary", 0, "another value"),
-    ("392", 392, 0, "another value"),
-    (1, True, 0, "bool is expected"),
-    (True, 1, 0, "int is expected"),
+    ("binary", "ternary", 0, "another one"),
+    ("392", 392, 0, "text; give it without quotes"),
+    (3, "ternary", 0, "A word in quotes"),
+    (1, True, 0, "True or False"),
+    (True, 1, 0, "A number is expected"),
     ([1, 2, 3], [1, 2], 0, r"shape is \(3,\), expected is \(2,\)"),
     ([1, 5, 3], [1, 2, 3], 0, r"1 of 3 elements differ, the first at \(1,\)"),
     (torch.eye(2), torch.ones(2, 2), 0, r"2 of 4 elements differ, the first at \(0, 1\)"),
-    (object(), 392, 0, "int is expected"),
+    (object(), 392, 0, "Numbers are expected"),
 ]
 
 
