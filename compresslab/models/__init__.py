@@ -15,13 +15,13 @@ from compresslab.models.inputs import (
 )
 from compresslab.models.parameters import Weight, assigned, layer_weights
 from compresslab.models.shapes import shapes_of
-from compresslab.models.tracing import LayerTracer, Watching, device_of, evaluating, trace
+from compresslab.models.tracing import LayerTracer, Watching, arguments_of, device_of, evaluating, trace
 
 # fmt: off
 __all__ = [
-    "BUILDERS", "Inputs", "LayerTracer", "Network", "Watching", "Weight", "answers_of", "article", "assigned",
-    "build", "builder_of", "call", "check_model", "copy_of", "device_of", "each_tensor", "evaluating",
-    "fitted", "in_our_words", "layer_weights", "lenet5", "lenet_300_100", "residual", "rows_of", "shapes_in",
-    "shapes_of", "trace",
+    "BUILDERS", "Inputs", "LayerTracer", "Network", "Watching", "Weight", "answers_of", "arguments_of",
+    "article", "assigned", "build", "builder_of", "call", "check_model", "copy_of", "device_of",
+    "each_tensor", "evaluating", "fitted", "in_our_words", "layer_weights", "lenet5", "lenet_300_100",
+    "residual", "rows_of", "shapes_in", "shapes_of", "trace",
 ]
 # fmt: on
