@@ -115,12 +115,13 @@ def activation(model: nn.Module, batches: Batches | None = None) -> Scores:
     """
     weights, parts = weights_in(model), held(batches)
     names = {id(value): weight.name for weight, value in weights.items()}
-    at = {(w.layer, w.parameter): name for w in layer_weights(model) if (name := names.get(id(stored(w))))}
+    places = {(w.layer, w.parameter): id(stored(w)) for w in layer_weights(model)}
+    at = {place: names[value] for place, value in places.items() if value in names}
     squares: dict[str, Tensor] = {}
 
     def add(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         for owner, parameter, read in _squares_read(layer, args, kwargs):
-            if name := at.get((owner, parameter)):
+            if (name := at.get((owner, parameter))) is not None:
                 squares[name] = squares[name] + read if name in squares else read
 
     with ExitStack() as hooks, evaluating(model):
