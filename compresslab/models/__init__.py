@@ -15,13 +15,21 @@ from compresslab.models.inputs import (
 )
 from compresslab.models.parameters import Weight, assigned, channel_axis, layer_weights
 from compresslab.models.shapes import shapes_of
-from compresslab.models.tracing import LayerTracer, Watching, device_of, evaluating, has_hooks, trace
+from compresslab.models.tracing import (
+    LayerTracer,
+    Watching,
+    arguments_of,
+    device_of,
+    evaluating,
+    has_hooks,
+    trace,
+)
 
 # fmt: off
 __all__ = [
-    "BUILDERS", "Inputs", "LayerTracer", "Network", "Watching", "Weight", "answers_of", "article", "assigned",
-    "build", "builder_of", "call", "channel_axis", "check_model", "copy_of", "device_of", "each_tensor",
-    "evaluating", "fitted", "has_hooks", "in_our_words", "layer_weights", "lenet5", "lenet_300_100",
-    "residual", "rows_of", "shapes_in", "shapes_of", "trace",
+    "BUILDERS", "Inputs", "LayerTracer", "Network", "Watching", "Weight", "answers_of", "arguments_of",
+    "article", "assigned", "build", "builder_of", "call", "channel_axis", "check_model", "copy_of", "device_of",
+    "each_tensor", "evaluating", "fitted", "has_hooks", "in_our_words", "layer_weights", "lenet5",
+    "lenet_300_100", "residual", "rows_of", "shapes_in", "shapes_of", "trace",
 ]
 # fmt: on

@@ -7,16 +7,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
-from compresslab.models.tracing import device_of
+from compresslab.models.tracing import arguments_of, device_of
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | Mapping[str, Any]
 
 
 def call(model: Callable[..., Any], inputs: Inputs) -> Any:
     """Run a network: a mapping holds its keywords, a tuple or a list its arguments in order."""
-    if isinstance(inputs, Mapping):
-        return model(**inputs)
-    return model(*inputs) if isinstance(inputs, tuple | list) else model(inputs)
+    args, named = arguments_of(inputs)
+    return model(*args, **named)
 
 
 def answers_of(model: nn.Module, inputs: Inputs) -> Any:

@@ -38,7 +38,7 @@ class LayerTracer(fx.Tracer):
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
         if self.inputs is None:
             return super().create_args_for_root(root_fn, is_module, concrete_args)
-        args, kwargs = _arguments(self.inputs)
+        args, kwargs = arguments_of(self.inputs)
         names = [*inspect.signature(self.root.forward).parameters]
         args = [self._given(names[min(at, len(names) - 1)], value) for at, value in enumerate(args)]
         kwargs = {name: self._given(name, value) for name, value in kwargs.items()}
@@ -96,9 +96,12 @@ class Replay(fx.Interpreter):
     def __init__(self, model: nn.Module, graph: fx.Graph, keep: bool = False) -> None:
         super().__init__(model, garbage_collect_values=not keep, graph=graph)
 
-    def run(self, inputs: Any) -> Any:
-        args, kwargs = _arguments(inputs)
-        return super().run(*filter(_of_tensors, (*args, *kwargs.values())))
+    def run(self, *args: Any, initial_env: Any = None, enable_io_processing: bool = True) -> Any:
+        """Run on inputs of any form: a tensor, a tuple of several, or a mapping by keyword."""
+        (inputs,) = args
+        args, named = arguments_of(inputs)
+        given = filter(_of_tensors, (*args, *named.values()))
+        return super().run(*given, initial_env=initial_env, enable_io_processing=enable_io_processing)
 
     def run_node(self, n: fx.Node) -> Any:
         return n.meta["constant"] if "constant" in n.meta else super().run_node(n)
@@ -136,11 +139,11 @@ def device_of(model: nn.Module) -> torch.device:
     return torch.device("cpu")
 
 
-def _arguments(inputs: Any) -> tuple[list[Any], dict[str, Any]]:
+def arguments_of(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return the arguments that inputs stand for, in order and by keyword."""
     if isinstance(inputs, Mapping):
-        return [], dict(inputs)
-    return [*inputs] if isinstance(inputs, tuple | list) else [inputs], {}
+        return (), dict(inputs)
+    return tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,), {}
 
 
 def _of_tensors(value: Any) -> bool:

@@ -6,11 +6,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
-from torch.nn import functional
 
-from compresslab.models.tracing import Watching, device_of, evaluating
+from compresslab.models.inputs import fitted
+from compresslab.models.tracing import Watching, evaluating
 from compresslab.surgery.graph import Graph, graph_of
-from compresslab.training.batching import Batches, Split, each, first_images, held, images_of, labelled, small
+from compresslab.training.batching import Batches, Part, each, first_images, held, labelled, small
+from compresslab.training.metrics import Objective
 
 AT_ONCE = 64  # images in one pass: what they say stays in the cache; scores do not depend on it
 
@@ -32,29 +33,31 @@ def watched(model: nn.Module, batches: Batches | None, criterion: str, look: Loo
 
     with evaluating(model), torch.no_grad():
         for batch in small(each(parts, criterion), AT_ONCE):
-            Watching(model, ends, see).run(images_of(batch).to(device_of(model)))
+            Watching(model, ends, see).run(fitted(batch.inputs, model))
             images += len(batch)
     return _by_layer(ends, sums, images)
 
 
-def slopes_at(model: nn.Module, batches: Batches | None, criterion: str, probe: Probe) -> dict[str, Tensor]:
+def slopes_at(
+    model: nn.Module, batches: Batches | None, criterion: str, probe: Probe, objective: Objective
+) -> dict[str, Tensor]:
     """Average the size of the loss's slope in a probe that is put where each neuron has its value."""
     parts = held(batches)
     ends = ends_of(model, parts, criterion)
 
-    def run(images: Tensor) -> tuple[Tensor, dict[fx.Node, Tensor]]:
+    def probed() -> tuple[Any, dict[fx.Node, Tensor]]:
         probes: dict[fx.Node, Tensor] = {}
 
         def see(node: fx.Node, values: Tensor) -> Tensor:
             probes[node], values = probe(values, _places(values, ends[node][1]))
             return values
 
-        return Watching(model, ends, see).run(images), probes
+        return lambda *args, **kwargs: Watching(model, ends, see).run(kwargs or args), probes
 
     def read(node: fx.Node, slope: Tensor) -> Tensor:
         return mean_over(slope.abs(), _places(slope, ends[node][1])).double().sum(0)
 
-    sums, images = slopes(model, small(labelled(parts, model, criterion), AT_ONCE), run, read)
+    sums, images = slopes(model, small(labelled(parts, model, criterion), AT_ONCE), objective, probed, read)
     return _by_layer(ends, sums, images)
 
 
@@ -86,26 +89,28 @@ def mean_over(values: Tensor, dims: tuple[int, ...]) -> Tensor:
 
 def slopes(
     model: nn.Module,
-    parts: Iterable[Split],
-    run: Callable[[Tensor], tuple[Tensor, Mapping[Name, Tensor]]],
+    parts: Iterable[Part],
+    objective: Objective,
+    probed: Callable[[], tuple[Any, Mapping[Name, Tensor]]],
     read: Callable[[Name, Tensor], Tensor],
 ) -> tuple[dict[Name, Tensor], int]:
-    """Sum what is read of the slopes of the loss, the cross entropy of each image, in evaluation mode.
+    """Sum what is read of the slopes of the objective, the loss of each example, in evaluation mode.
 
     Args:
-        parts: images with labels, on the model's device.
-        run: returns the answers to images, and the probes that they depend on, by name.
-        read: what is summed of a probe's slope; a slope is summed over the images of its part already.
+        parts: examples with targets, on the model's device.
+        probed: returns the network as a function, and the probes that its answers depend on, by name; the
+            latter may be filled as it runs.
+        read: what is summed of a probe's slope; a slope is summed over the examples of its part already.
 
     Returns:
-        The sums by name, and the number of images.
+        The sums by name, and the number of examples.
     """
     sums: dict[Name, Tensor] = {}
     images = 0
     with evaluating(model), torch.enable_grad():
         for part in parts:
-            answers, probes = run(part.images)
-            loss = functional.cross_entropy(answers, part.labels, reduction="sum")
+            run, probes = probed()
+            loss = objective(run, part.inputs, part.targets) * len(part)
             found = torch.autograd.grad(loss, list(probes.values()), materialize_grads=True)
             for name, slope in zip(probes, found, strict=True):
                 seen = read(name, slope)
@@ -115,9 +120,13 @@ def slopes(
 
 
 def weights_times_slopes(
-    model: nn.Module, names: Iterable[str], parts: Iterable[Split], dtype: torch.dtype | None = None
+    model: nn.Module,
+    names: Iterable[str],
+    parts: Iterable[Part],
+    objective: Objective,
+    dtype: torch.dtype | None = None,
 ) -> dict[str, Tensor]:
-    """Return ``w * dL/dw`` for all weights of the named parameters; L is the mean loss over all images.
+    """Return ``w * dL/dw`` for all weights of the named parameters; L is the mean loss over all examples.
 
     Args:
         dtype: of the sums; None for that of each parameter.
@@ -126,7 +135,8 @@ def weights_times_slopes(
     sums, images = slopes(
         model,
         parts,
-        run=lambda images: (functional_call(model, probes, (images,)), probes),
+        objective,
+        probed=lambda: (lambda *args, **kwargs: functional_call(model, probes, args, kwargs), probes),
         read=lambda _, slope: slope.to(dtype or slope.dtype),
     )
     return {name: probe.detach() * sums[name] / images for name, probe in probes.items()}

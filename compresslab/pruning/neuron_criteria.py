@@ -19,6 +19,8 @@ from compresslab.pruning.activity import AT_ONCE, mean_over, slopes_at, watched,
 from compresslab.pruning.selection import Scores
 from compresslab.quantization.layers import QuantizedLayer
 from compresslab.training.batching import Batches, labelled, small
+from compresslab.training.loop import cross_entropy
+from compresslab.training.metrics import Objective
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED)
@@ -74,15 +76,18 @@ def activation_variance(model: nn.Module, batches: Batches | None = None) -> Sco
     return {name: value[:, 1] - value[:, 0].square() for name, value in sums.items()}
 
 
-def mean_gradient(model: nn.Module, batches: Batches | None = None) -> Scores:
+def mean_gradient(
+    model: nn.Module, batches: Batches | None = None, objective: Objective = cross_entropy
+) -> Scores:
     """Score a neuron by the mean size of the loss's slope in its value, over images and places.
 
     Why it misleads: a small slope says that the loss does not mind a small change, and where training has
     ended it minds none. It does not say that the loss would not mind the neuron's absence.
 
     Args:
-        model: a classifier that can be traced; the loss is the cross entropy of each image.
-        batches: one Split or several, images with labels.
+        model: a network that can be traced.
+        batches: examples with targets, one Split or several.
+        objective: the loss, from (model, inputs, targets); of several examples it is the mean.
 
     Raises:
         CompressionError: there are no images, or some without labels.
@@ -94,10 +99,10 @@ def mean_gradient(model: nn.Module, batches: Batches | None = None) -> Scores:
         shift = torch.zeros_like(values, requires_grad=True)
         return shift, values + shift
 
-    return slopes_at(model, batches, "mean_gradient", probe)
+    return slopes_at(model, batches, "mean_gradient", probe, objective)
 
 
-def taylor(model: nn.Module, batches: Batches | None = None) -> Scores:
+def taylor(model: nn.Module, batches: Batches | None = None, objective: Objective = cross_entropy) -> Scores:
     """Score a neuron by what the loss of an image changes by if it becomes zero, to first order.
 
     That is ``|sum a * dL/da|`` over the places of its map, for each image by itself, then the mean over
@@ -114,10 +119,12 @@ def taylor(model: nn.Module, batches: Batches | None = None) -> Scores:
         factor = values.new_ones(shape, requires_grad=True)
         return factor, values * factor
 
-    return slopes_at(model, batches, "taylor", probe)
+    return slopes_at(model, batches, "taylor", probe, objective)
 
 
-def taylor_weights(model: nn.Module, batches: Batches | None = None) -> Scores:
+def taylor_weights(
+    model: nn.Module, batches: Batches | None = None, objective: Objective = cross_entropy
+) -> Scores:
     """Score a neuron by what the mean loss changes by if its weights and bias become zero, to first order.
 
     That is ``|sum w * dL/dw|`` over its incoming weights and its bias. Where a ReLU follows the layer it
@@ -131,7 +138,7 @@ def taylor_weights(model: nn.Module, batches: Batches | None = None) -> Scores:
     names = {f"{name}.{kind}".lstrip("."): name for name, kind in owned}
     parts = small(labelled(batches, model, "taylor_weights"), AT_ONCE)
     scores: dict[str, Tensor] = {}
-    for name, values in weights_times_slopes(model, names, parts, torch.float64).items():
+    for name, values in weights_times_slopes(model, names, parts, objective, torch.float64).items():
         layer = names[name]
         rows = _rows(layers[layer], values).sum(1)
         scores[layer] = scores[layer] + rows if layer in scores else rows

@@ -1,7 +1,7 @@
 """Make a network smaller by whole neurons: those that a criterion scores least are cut out."""
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,14 +11,18 @@ from torch import Tensor, nn
 
 from compresslab.errors import CompressionError, whole
 from compresslab.measuring.costs import count_macs
-from compresslab.models.tracing import device_of, evaluating
+from compresslab.models.checking import check_model
+from compresslab.models.inputs import Inputs, fitted
+from compresslab.models.parameters import Weight, assigned, layer_weights
+from compresslab.models.tracing import evaluating
 from compresslab.pruning.criteria import Criterion
-from compresslab.pruning.selection import Scores, Share, checked, count_of, refuse_nan, scopes, smallest
+from compresslab.pruning.selection import Scores, Share, count_of, refuse_nan, scopes, scores_by, smallest
 from compresslab.storage.container import encode
 from compresslab.surgery.cutting import cut
 from compresslab.surgery.graph import Graph, Group, example_of, graph_of
-from compresslab.training.batching import Batches, first_images, held
-from compresslab.training.weights import check_protected
+from compresslab.training.batching import Batch, Batches, first_images, held
+from compresslab.training.metrics import Objective
+from compresslab.training.weights import check_collection
 
 _STEPS = 10  # halvings of the share in the search for a budget: to a thousandth
 
@@ -29,13 +33,15 @@ def prune_neurons(
     share: Share | None = None,
     *,
     batches: Batches | None = None,
+    objective: Objective | None = None,
     per_layer: bool = True,
     normalise: bool = True,
     minimum: int | None = None,
-    protect: Collection[str] = (),
+    multiple: int | None = None,
+    protect: Collection[Any] = (),
     max_macs: int | None = None,
     max_bytes: int | None = None,
-    example: Tensor | None = None,
+    example: Inputs | None = None,
 ) -> nn.Module:
     """Cut the least important neurons out: the tensors get shorter, and no mask remains.
 
@@ -51,14 +57,17 @@ def prune_neurons(
     Args:
         model: any network in floats that torch.fx can trace. It is not changed.
         criterion: scores every neuron, for example ``criteria.taylor``.
-        share: what goes, a float from 0.0 to 1.0 of every group of tied layers; or a mapping from layer
-            names to shares, in which ``"*"`` stands for every layer not named (without it they stay whole).
+        share: what goes, a float from 0.0 to 1.0 of every group of tied layers; or a mapping from layers, by
+            name, pattern (``"encoder.*"``) or type, to shares: ``"*"`` is every other (without it they stay).
         batches: what a criterion looks at, from the training split.
+        objective: the loss for a criterion that asks it, ``objective(model, inputs, targets)``; the cross
+            entropy without.
         per_layer: False compares the neurons of all layers, and takes the share of all together.
         normalise: False takes the scores as they are, in one unit for all layers; network slimming compares
             the scales of all norms like this.
         minimum: how many neurons every layer keeps. Without it a share that would empty one is refused.
-        protect: names of layers that keep all neurons.
+        multiple: let every group keep a multiple of this many, rounded up, or all; 8 suits many kernels.
+        protect: layers that keep all neurons, as in ``share``.
         max_macs: instead of a share, the multiplications with addition that one image may take; the
             smallest share that fits is found, to a thousandth.
         max_bytes: the same for the bytes of the saved file.
@@ -82,41 +91,53 @@ def prune_neurons(
     >>> small.config
     LeNet300Config(fc1=150, fc2=50, classes=10)
     """
+    check_model(model)
     seen = held(batches)
-    image = example_of(model, first_images(seen) if example is None else example)
-    graph = graph_of(model, image)
+    inputs = example_of(model, first_images(seen) if example is None else example)
+    graph = graph_of(model, inputs)
     free = _unprotected(graph, protect)
-    _check_asked(share, minimum, {"max_macs": max_macs, "max_bytes": max_bytes})
-    scores = _scored(graph, free, checked(criterion(model, seen or None)), normalise)
+    _check_asked(
+        share, {"minimum": minimum, "multiple": multiple}, {"max_macs": max_macs, "max_bytes": max_bytes}
+    )
+    scores = _scored(graph, free, scores_by(criterion, model, seen or None, objective), normalise)
 
     def smaller(part: Any) -> nn.Module:
         keep = 1 if share is None and minimum is None else minimum
-        marks = _marks(free, scores, part, per_layer, keep)
+        marks = _marks(graph, free, scores, part, per_layer, keep, multiple)
         masks = [marks.get(g, torch.zeros(g.neurons, dtype=torch.bool)) for g in graph.groups]
-        return cut(model, graph, masks, image)
+        return cut(model, graph, masks, inputs)
 
     if share is not None:
         return smaller(share)
-    return _fitting(smaller, lambda found: _excess(found, image, max_macs, max_bytes))
+    return _fitting(smaller, lambda found: _excess(found, inputs, max_macs, max_bytes))
 
 
-def _check_asked(share: Any, minimum: Any, budgets: Mapping[str, Any]) -> None:
+def _check_asked(share: Any, counts: Mapping[str, Any], budgets: Mapping[str, Any]) -> None:
     """Take either a share or budgets, in whole numbers."""
     asked = {name: value for name, value in budgets.items() if value is not None}
     if (share is None) == (not asked):
         found = "neither was given" if share is None else f"a share of {share!r} was given with {asked}"
         raise CompressionError(f"Give a share, or a budget as max_macs or max_bytes; {found}.")
-    for name, value in {**asked, "minimum": 1 if minimum is None else minimum}.items():
-        whole(value, name)
+    for name, value in {**asked, **counts}.items():
+        if value is not None:
+            whole(value, name)
 
 
-def _unprotected(graph: Graph, protect: Collection[str]) -> list[Group]:
+def _unprotected(graph: Graph, protect: Collection[Any]) -> list[Group]:
     """Return the groups that can be cut and have no protected layer."""
-    check_protected(graph.units.layers, protect)
-    free = [group for group in graph.free if not set(group.layers) & set(protect)]
+    check_collection(protect)
+    layers = _weights(graph, graph.units.layers)
+    kept = {one.name for one in assigned(layers, dict.fromkeys(protect, True), "layer to protect")}
+    free = [group for group in graph.free if not set(group.layers) & kept]
     if not free:
-        raise CompressionError(f"{graph.name} has no neurons that could go:\n{graph}")
+        raise CompressionError(f"{graph.name} has no neurons that could go:\n{graph!r:.400}")
     return free
+
+
+def _weights(graph: Graph, layers: Iterable[str]) -> list[Weight]:
+    """Return the weights of layers, which mappings of shares name; a function's weight has no module."""
+    modules = dict(graph.walks[0].model.named_modules())
+    return [Weight((name,), modules.get(name, nn.Module()), "weight") for name in layers]
 
 
 def _scored(
@@ -124,7 +145,12 @@ def _scored(
 ) -> list[Float[Tensor, " neurons"]]:
     """Return a score for each neuron of each group, comparable between groups."""
     layers = dict.fromkeys(layer for group in free for layer in group.layers)
-    values = {n: comparable(graph, n, scores[n], normalise) for n in layers if n in scores}
+    weights = {weight.name: weight for weight in layer_weights(graph.walks[0].model)}
+    values = {}
+    for name in layers:
+        if (score := scores.get(name)) is not None:
+            second = score.dim() > 1 and name in weights and weights[name].axis == 1  # inputs come first
+            values[name] = comparable(graph, name, score.transpose(0, 1) if second else score, normalise)
     found = []
     for group in free:
         known = [layer for layer in group.layers if layer in values]
@@ -167,20 +193,32 @@ def _gathered(graph: Graph, group: Group, layer: str, values: np.ndarray) -> Flo
 
 
 def _marks(
-    free: list[Group], scores: list[Tensor], share: Any, per_layer: bool, minimum: int | None
+    graph: Graph,
+    free: list[Group],
+    scores: list[Tensor],
+    share: Any,
+    per_layer: bool,
+    minimum: int | None,
+    multiple: int | None,
 ) -> dict[Group, Bool[Tensor, " neurons"]]:
     """Mark the neurons that go in every group of which some were asked."""
     marks = {}
-    for places, part in scopes([group.layers for group in free], share, per_layer):
+    for places, part in scopes([_weights(graph, group.layers) for group in free], share, per_layer):
         chosen = _least([scores[place] for place in places], part, minimum)
         for place, mark in zip(places, chosen, strict=True):
             if mark.all():
                 raise CompressionError(
                     f"A share of {part} would leave none of the {len(mark)} neurons of "
-                    f"{' + '.join(free[place].layers)}; ask for a smaller share, or for minimum=1."
+                    f"{' + '.join(free[place].layers):.200}; ask for a smaller share, or for minimum=1."
                 )
-            marks[free[place]] = mark
+            marks[free[place]] = mark if multiple is None else _fewer(scores[place], mark, multiple)
     return marks
+
+
+def _fewer(score: Tensor, mark: Bool[Tensor, " neurons"], multiple: int) -> Bool[Tensor, " neurons"]:
+    """Take the highest scores of those that go back until a multiple stays, or all."""
+    stay = len(mark) - int(mark.sum())
+    return smallest([score], max(0, len(mark) - multiple * math.ceil(stay / multiple)))[0]
 
 
 def _least(scores: list[Tensor], share: Any, minimum: int | None) -> list[Bool[Tensor, " _"]]:
@@ -209,11 +247,11 @@ def _fitting(smaller: Callable[[float], nn.Module], excess: Callable[[nn.Module]
     return found
 
 
-def _excess(model: nn.Module, image: Tensor, max_macs: int | None, max_bytes: int | None) -> str | None:
+def _excess(model: nn.Module, inputs: Inputs, max_macs: int | None, max_bytes: int | None) -> str | None:
     """Say by what a network exceeds a budget, or None."""
     if max_macs is not None:
         with evaluating(model):
-            macs = count_macs(model, image[:1].to(device_of(model)))
+            macs = count_macs(model, fitted(first_images([Batch(inputs)]), model))
         if macs > max_macs:
             return f"{macs:,} MACs, more than {max_macs:,}"
     if max_bytes is not None and (size := len(encode(model)[0])) > max_bytes:

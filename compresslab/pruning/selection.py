@@ -1,5 +1,6 @@
 """Choose the smallest scores: an exact number of them, over one tensor or many, quickly; and say of which."""
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -8,12 +9,13 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Num
 from numpy import ndarray
-from torch import Tensor
+from torch import Tensor, nn
 
-from compresslab.errors import CompressionError, one_of, whole
+from compresslab.errors import CompressionError, whole
+from compresslab.models.parameters import Weight, assigned
 
 Scores = Mapping[str, Float[Tensor, "..."]]
-Share = float | Mapping[str, float]
+Share = float | Mapping[Any, float]
 
 _CHUNK = 1 << 17  # scores looked at in one go: 512 kB of float32, which stays in the cache
 _SAMPLE = 1 << 16
@@ -160,7 +162,7 @@ def _refuse_nan(flat: Sequence[Float[ndarray, " _"]]) -> None:
         )
 
 
-def scopes(layers: Sequence[Sequence[str]], share: Any, per_layer: bool) -> list[tuple[list[int], Any]]:
+def scopes(layers: Sequence[Sequence[Weight]], share: Any, per_layer: bool) -> list[tuple[list[int], Any]]:
     """Say which places are compared with each other, and what share of them goes.
 
     Args:
@@ -169,34 +171,44 @@ def scopes(layers: Sequence[Sequence[str]], share: Any, per_layer: bool) -> list
 
     Raises:
         CompressionError: a layer is unknown, or layers at one place were given different shares.
-
-    >>> scopes([["conv1"], ["conv2", "shortcut"], ["fc1"]], {"shortcut": 0.5, "fc1": 0.9}, per_layer=False)
-    [([1], 0.5), ([2], 0.9)]
     """
     places = list(range(len(layers)))
     if not isinstance(share, Mapping):
         return [([place], share) for place in places] if per_layer else [(places, share)]
-    known = [name for names in layers for name in names]
-    for name in share:
-        one_of(name, [*known, "*"], "layer to prune")
+    named = {key: part for key, part in share.items() if not (isinstance(key, str) and key == "*")}
+    given = assigned([one for place in layers for one in place], named, "layer to prune")
     found = []
-    for place, names in enumerate(layers):
-        asked = [share[name] for name in names if name in share] or [share.get("*")]
+    for place, ones in enumerate(layers):
+        asked = [given[one] for one in ones if one in given] or [share.get("*")]
         if any(other != asked[0] for other in asked[1:]):
-            raise CompressionError(f"{' + '.join(names)} have their neurons in common; give them one share.")
+            names = " + ".join(one.name for one in ones)
+            raise CompressionError(f"{names} have their neurons in common; give them one share.")
         if asked[0] is not None:
             found.append(([place], asked[0]))
     return found
 
 
-def checked(scores: object) -> Scores:
-    """Take a mapping from layers to tensors, as every criterion of the package returns.
+def scores_by(criterion: Any, model: nn.Module, batches: Any, objective: Any = None) -> Scores:
+    """Ask a criterion: it must give a mapping from layers to tensors, as every one of the package does.
+
+    Args:
+        objective: handed on to a criterion that asks the loss, in place of the cross entropy.
 
     Raises:
-        CompressionError: the criterion returned something else.
+        CompressionError: it is none, or returned something else.
     """
+    if not callable(criterion):
+        known = f"criteria.{criterion}" if isinstance(criterion, str) else "criteria.magnitude"
+        raise CompressionError(
+            f"{criterion!r:.80} was given for a criterion; give a function of a model and batches, such as "
+            f"{known:.80}."
+        )
+    minds = objective is not None and "objective" in inspect.signature(criterion).parameters
+    scores = criterion(model, batches, **({"objective": objective} if minds else {}))
     if not isinstance(scores, Mapping):
-        raise CompressionError(f"The criterion returned {scores!r}; return a mapping from layers to scores.")
+        raise CompressionError(
+            f"The criterion returned {scores!r:.80}; return a mapping from layers to scores."
+        )
     for name, score in scores.items():
         if not isinstance(score, Tensor):
             found = type(score).__name__

@@ -1,6 +1,5 @@
 """Set weights to zero: at once, in rounds, from an earlier start; and keep the zeros while training."""
 
-import copy
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,11 +10,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
+from compresslab.models.checking import check_model, copy_of
+from compresslab.models.parameters import Weight
 from compresslab.pruning.criteria import Criterion
 from compresslab.pruning.patterns import Blocks, NofM
-from compresslab.pruning.selection import Scores, Share, checked, count_of, scopes, smallest
+from compresslab.pruning.selection import Scores, Share, count_of, scopes, scores_by, smallest
 from compresslab.training.batching import Batches
-from compresslab.training.weights import weights_of
+from compresslab.training.metrics import Objective
+from compresslab.training.weights import weights_in, weights_of
 
 Pattern = NofM | Blocks
 
@@ -26,11 +28,12 @@ def prune_weights(
     share: Share | None = None,
     *,
     batches: Batches | None = None,
+    objective: Objective | None = None,
     per_layer: bool = False,
-    protect: Collection[str] = (),
+    protect: Collection[Any] = (),
     pattern: Pattern | None = None,
 ) -> nn.Module:
-    """Set the least important weights of linear and convolution layers to zero; biases stay.
+    """Set the least important weights of all layers to zero; biases, norms and bare parameters stay.
 
     A pruned weight is a zero and nothing else: no mask remains. A weight that is zero already counts as
     gone, whatever its score, so rising shares take ever more; a model with more zeros than asked for
@@ -39,11 +42,13 @@ def prune_weights(
     Args:
         model: a network in floats. It is not changed.
         criterion: scores every weight, for example ``criteria.magnitude``.
-        share: what goes, a float from 0.0 to 1.0 over all layers together; or a mapping from layer names
-            to shares, in which ``"*"`` stands for every layer not named (without it they stay whole).
-        batches: images for a criterion that needs some, from the training split.
+        share: what goes, a float from 0.0 to 1.0 over all layers together; or a mapping from layers, by name,
+            pattern (``"encoder.*"``) or type, to shares: ``"*"`` is every other (without it they stay whole).
+        batches: what a criterion looks at, from the training split.
+        objective: the loss for a criterion that asks it, ``objective(model, inputs, targets)``; the cross
+            entropy without.
         per_layer: take the same share in every layer instead.
-        protect: names of layers that stay whole; their weights are not counted either.
+        protect: layers that stay whole, as in ``share``; their weights are not counted either.
         pattern: ``NofM(2, 4)`` prunes every group of a row, and takes no share; ``Blocks(4, 4)`` prunes
             whole rectangles, and the share is one of blocks.
 
@@ -64,30 +69,36 @@ def prune_weights(
     >>> prune_weights(layer, criteria.magnitude, 0.5).weight.tolist()
     [[0.5, 0.0, 0.0, -0.75]]
     """
-    weights_of(model, protect)  # refuse what cannot be pruned before it is copied
-    result = copy.deepcopy(model)
-    weights = weights_of(result, protect)
+    check_model(model)
+    weights_in(model, protect)  # refuse what cannot be pruned before it is copied
+    result = copy_of(model)
+    weights = weights_in(result, protect)
     asked = _asked(share, pattern)
-    scores, values = _ordering(weights, checked(criterion(model, batches))), list(weights.values())
-    with torch.no_grad():
-        for places, part in scopes([[name] for name in weights], asked, per_layer):
-            chosen = [values[place] for place in places]
-            marks = _marks([scores[place] for place in places], chosen, part, pattern)
+    scores = _ordering(weights, scores_by(criterion, model, batches, objective))
+    with torch.no_grad():  # rows are outputs, also where a layer has them second
+        rows = [
+            (s.transpose(0, w.axis), v.transpose(0, w.axis))
+            for s, (w, v) in zip(scores, weights.items(), strict=True)
+        ]
+        for places, part in scopes([[weight] for weight in weights], asked, per_layer):
+            chosen = [rows[place][1] for place in places]
+            marks = _marks([rows[place][0] for place in places], chosen, part, pattern)
             for weight, mark in zip(chosen, marks, strict=True):
                 weight.masked_fill_(mark, 0)
     return result
 
 
-def _ordering(weights: Mapping[str, Tensor], scores: Scores) -> list[Float[Tensor, "..."]]:
+def _ordering(weights: Mapping[Weight, Tensor], scores: Scores) -> list[Float[Tensor, "..."]]:
     """Return the scores of each weight; refuse those that do not order all of it."""
     found = []
-    for name, weight in weights.items():
+    for name, weight in ((place.name, value) for place, value in weights.items()):
         score = scores.get(name)
         if score is None or score.shape != weight.shape:
             given = "no scores" if score is None else f"scores of shape {tuple(score.shape)}"
             raise CompressionError(
                 f"The criterion gave {given} for layer {name!r}, whose weight has shape "
-                f"{tuple(weight.shape)}; it must return one score for every weight of every layer."
+                f"{tuple(weight.shape)}; it must return one score for every weight, or protect=({name!r},) "
+                "leaves the layer whole."
             )
         if score.numel() and not score.min() > -math.inf:
             raise CompressionError(
@@ -187,6 +198,6 @@ def rewind(pruned: nn.Module, earlier: nn.Module) -> nn.Module:
     Source: Frankle, Carbin, ICLR 2019 (arXiv:1803.03635).
     Chapter: 09.
     """
-    result = copy.deepcopy(earlier)
+    result = copy_of(earlier)
     hold_zeros(pruned)(result)
     return result

@@ -221,7 +221,7 @@ def example_of(model: nn.Module, example: Inputs | None) -> Inputs:
     """Return the example, or an image that one of the book's networks reads."""
     dims: list[int] = []
     each_tensor(example, lambda tensor: dims.append(tensor.dim()))
-    if any(dim > 1 for dim in dims):
+    if example is not None and any(dim > 1 for dim in dims):
         return example
     if example is None and isinstance(model, Network):
         channels = getattr(model.config, "channels", 1)

@@ -11,6 +11,7 @@ from torch.nn.utils import parametrize
 
 from compresslab.errors import CompressionError
 from compresslab.models.checking import check_model
+from compresslab.models.parameters import layer_weights
 from compresslab.surgery.units import Channels, Row, Units
 
 INPUT = "they are the network's input"
@@ -181,6 +182,8 @@ def check_layers(model: nn.Module) -> None:
                 f"A tensor of layer {name!r} is computed at every call, so a cut would be lost; "
                 "make it permanent first (quantize, freeze_gates, remove_parametrizations)."
             )
+    for weight in layer_weights(model):
+        weight.refuse_computed()
 
 
 def opaque_layers(model: nn.Module, graph: fx.Graph) -> dict[str, str]:

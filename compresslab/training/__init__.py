@@ -28,15 +28,21 @@ from compresslab.training.metrics import (
     TokenAccuracy,
 )
 from compresslab.training.penalties import L1, L2, GroupLasso, Hoyer, Proximal, Slimming
-from compresslab.training.weights import check_protected, norm_scales, weights_of
+from compresslab.training.weights import (
+    check_collection,
+    check_protected,
+    norm_scales,
+    weights_in,
+    weights_of,
+)
 
 # fmt: off
 __all__ = [
     "L0", "L1", "L2", "Accuracy", "Batch", "Batches", "Classification", "GroupLasso", "HardConcrete",
     "History", "Hoyer", "ImageData", "IntersectionOverUnion", "Loss", "MeanSquaredError", "Metric",
     "Objective", "Part", "Proximal", "Score", "Slimming", "Split", "TokenAccuracy", "add_gates",
-    "check_protected", "cross_entropy", "datasets", "each", "evaluate", "first_images", "freeze_gates",
-    "held", "images_of", "labelled", "norm_scales", "parts_of", "penalties", "rate", "read_out", "small",
-    "train", "weights_of",
+    "check_collection", "check_protected", "cross_entropy", "datasets", "each", "evaluate", "first_images",
+    "freeze_gates", "held", "images_of", "labelled", "norm_scales", "parts_of", "penalties", "rate",
+    "read_out", "small", "stored", "train", "weights_in", "weights_of",
 ]
 # fmt: on

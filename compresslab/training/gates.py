@@ -114,7 +114,13 @@ def add_gates(
     weights_of(model, protect)
     result = copy.deepcopy(model)
     generator = torch.Generator().manual_seed(seed) if isinstance(seed, int) else seed
+    modules = dict(result.named_modules())
     for name, weight in weights_of(result, protect).items():
+        if name and name not in modules:
+            raise CompressionError(
+                f"Gates stand on the one weight of a layer, not on {name!r:.80}; "
+                f"protect=({name!r:.80},) leaves it out."
+            )
         layer = result.get_submodule(name)
         if parametrize.is_parametrized(layer, "weight"):
             raise CompressionError(f"The weight of layer {name!r} is parametrized already; start without.")

@@ -66,7 +66,7 @@ class History:
         )
 
 
-def cross_entropy(model: nn.Module, inputs: Any, targets: Tensor) -> Tensor:
+def cross_entropy(model: Callable[..., Any], inputs: Any, targets: Tensor) -> Tensor:
     """Return the mean cross entropy of the model's answers: the objective unless another is given."""
     return class_loss(call(model, inputs), targets)
 

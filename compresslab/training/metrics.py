@@ -13,7 +13,7 @@ from torch.nn import functional
 from compresslab.errors import CompressionError
 from compresslab.models.inputs import answers_of, fitted, in_our_words, rows_of, shapes_in
 
-Objective = Callable[[nn.Module, Any, Any], Tensor]
+Objective = Callable[[Any, Any, Any], Tensor]  # of a model, or a function in its place
 Sums = Float[Tensor, " _"]  # in doubles
 
 

@@ -1,53 +1,60 @@
-"""The weights that can be pruned or penalised: those of linear and convolution layers, in floats."""
+"""The weights that can be pruned or penalised, in floats."""
 
 from collections.abc import Collection
+from typing import Any
 
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError, one_of
+from compresslab.models.parameters import Weight, assigned, layer_weights
 from compresslab.quantization.fake import float_weight
-from compresslab.quantization.layers import QuantizedLayer
 
 
-def weights_of(model: nn.Module, protect: Collection[str] = ()) -> dict[str, Tensor]:
-    """Return the weights of all linear and convolution layers by layer name, to read or to change.
+def weights_in(model: nn.Module, protect: Collection[Any] = ()) -> dict[Weight, Tensor]:
+    """Return the weights of all layers in floats and where they stand, to read or to change.
 
-    Biases and norms are left out: they are few, and each is worth more than a weight. A weight that two
-    layers share stands there once. Of a layer that trains through quantization it is the float weight.
+    Which parameters of which layers are weights, ``models.parameters`` says; biases and norms are left out:
+    they are few, and each is worth more than a weight. A weight that two layers share stands there once. Of a
+    layer that trains through quantization it is the float weight.
 
     Args:
-        model: a network in floats.
-        protect: names of layers to leave out.
+        protect: names of layers to leave out, patterns such as ``"encoder.*"``, or types of layers.
 
     Raises:
-        CompressionError: no such layer, a protected name that is none, or a weight that is computed anew
-            at every call, so that a change would be lost.
-
-    >>> list(weights_of(nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2)), protect=["2"]))
-    ['0']
+        CompressionError: the network has none, ``protect`` names none, or a weight is computed anew at every
+            call, so that a change would be lost.
     """
-    kinds = (nn.Linear, nn.Conv2d)
-    parts = ((name, part) for name, part in model.named_modules() if isinstance(part, kinds))
-    layers = {name: part for name, part in parts if not isinstance(part, QuantizedLayer)}
-    if not layers:
+    weights = [weight for weight in layer_weights(model) if not weight.is_codes]
+    if not weights:
         raise CompressionError(
-            f"{type(model).__name__} has no linear or convolution layer in floats; "
+            f"{type(model).__name__:.80} has no layer with weights in floats, linear or convolution, say; "
             "prune and penalise before quantize."
         )
-    check_protected(layers, protect)
-    found: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, layer in layers.items():
-        weight = float_weight(layer)
-        if not isinstance(weight, nn.Parameter):
-            raise CompressionError(
-                f"The weight of layer {name!r} is computed at every call, so a change to it would be lost; "
-                "make it permanent first (freeze_gates, torch.nn.utils.prune.remove)."
-            )
-        if name not in protect and id(weight) not in seen:
-            found[name] = weight
-        seen.add(id(weight))
+    check_collection(protect)
+    left_out = assigned(weights, dict.fromkeys(protect, True), "layer to protect")
+    found, seen = {}, set()
+    for weight in weights:
+        value = stored(weight)
+        if not isinstance(value, nn.Parameter):
+            weight.refuse_computed()
+        if weight not in left_out and id(value) not in seen:
+            found[weight] = value
+        seen.add(id(value))
     return found
+
+
+def stored(weight: Weight) -> Tensor:
+    """Return the tensor behind a weight: of a layer that trains through quantization, the floats."""
+    return float_weight(weight.layer) if weight.parameter == "weight" else weight.value
+
+
+def weights_of(model: nn.Module, protect: Collection[Any] = ()) -> dict[str, Tensor]:
+    """Return what ``weights_in`` finds by name: that of the layer, and of a parameter not called ``weight``.
+
+    >>> list(weights_of(nn.Sequential(nn.Linear(2, 3), nn.GRU(3, 3), nn.Linear(3, 2)), protect=["2"]))
+    ['0', '1.weight_ih_l0', '1.weight_hh_l0']
+    """
+    return {weight.name: value for weight, value in weights_in(model, protect).items()}
 
 
 def norm_scales(model: nn.Module, protect: Collection[str] = ()) -> dict[str, Tensor]:
@@ -77,7 +84,16 @@ def check_protected(names: Collection[str], protect: Collection[str]) -> None:
     Raises:
         CompressionError: such a name, or what is no collection of names.
     """
-    if isinstance(protect, str) or not isinstance(protect, Collection):
-        raise CompressionError(f"protect={protect!r} is no tuple of names; write (name,), or () for none.")
+    check_collection(protect)
     for name in protect:
         one_of(name, names, "layer to protect")
+
+
+def check_collection(protect: Any) -> None:
+    """Refuse one name where a collection of names is asked for.
+
+    Raises:
+        CompressionError: it is a text, or no collection.
+    """
+    if isinstance(protect, str) or not isinstance(protect, Collection):
+        raise CompressionError(f"protect={protect!r} is no tuple of names; write (name,), or () for none.")

@@ -2,11 +2,12 @@
 
 import copy
 import math
+import warnings
 
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations, prune
+from torch.nn.utils import parametrizations, prune, weight_norm
 
 from compresslab import CompressionError, Symmetric, criteria, data, prune_neurons, prune_weights, quantize
 from compresslab.pruning import selection
@@ -71,10 +72,17 @@ def pruned_by_torch():
     return model
 
 
-def spare():
-    """A layer that no image passes through."""
-    model = network()
-    model.add_module("spare", nn.Linear(2, 2))
+def masked_by_torch():
+    model = network("lenet_300_100")
+    prune.l1_unstructured(model.fc1, "weight", amount=0.5)
+    return model
+
+
+def normed_by_torch():
+    model = network("lenet_300_100")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the older weight norm, which networks still have
+        weight_norm(model.fc1)
     return model
 
 
@@ -101,7 +109,11 @@ SHARES = [
     (neurons(0.5, max_macs=100), "budget"),
     *[(neurons(None, max_macs=size), "for max_macs; give a whole number") for size in NO_SIZES],
     *[(neurons(None, max_bytes=size), "for max_bytes; give a whole number") for size in NO_SIZES],
-    *[(neurons(0.5, minimum=size), "for minimum; give a whole number") for size in NO_SIZES],
+    *[
+        (neurons(0.5, **{name: size}), f"for {name}; give a whole number")
+        for size in NO_SIZES
+        for name in ("minimum", "multiple")
+    ],
     (neurons(None, max_macs=10), r"fewest neurons.*MACs"),
     (neurons(None, max_bytes=10), r"fewest neurons.*bytes"),
 ]
@@ -112,8 +124,8 @@ PROTECTED = [
         for protect, message in [
             ("conv1", r"write \(name,\)"),
             (None, "protect=None"),
-            (("nowhere",), "'nowhere'; there are conv1"),
-            (("relu1",), "'relu1'; there are conv1"),
+            (("nowhere",), r"'nowhere'; there are .*conv1"),
+            (("relu1",), r"'relu1'; there are .*conv1"),
         ]
     ],
     (neurons(protect=("conv1", "conv2", "fc1")), "no neurons that could go"),
@@ -148,7 +160,14 @@ MODELS = [
     (weights(model=nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4)))), "make it permanent"),
     (neurons(model=of_no_known_images()), "example="),
     (lambda: criteria.norm_scale(network()), r"models\.residual"),
-    (lambda: criteria.activation(spare(), images()), "through spare"),
+    *[
+        (verb(criterion=name), rf"{name!r} was given for a criterion.*criteria\.{name}\.")
+        for verb in (weights, neurons)
+        for name in ("magnitude", "taylor")
+    ],
+    (lambda: prune_neurons(masked_by_torch(), criteria.l1_norm, 0.5), r"prune\.remove"),
+    (lambda: prune_weights(normed_by_torch(), criteria.magnitude, 0.5), "remove_weight_norm"),
+    (lambda: prune_neurons(normed_by_torch(), criteria.l1_norm, 0.5), "remove_weight_norm"),
     (lambda: rewind(network("article"), network("lenet5")), "same network"),
     (lambda: hold_zeros(network("lenet5"))(network("article")), "same network"),
 ]

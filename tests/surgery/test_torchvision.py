@@ -44,8 +44,8 @@ def test_transformers_keep_their_heads_and_lose_half_of_the_neurons_between(name
     model, images = network(name)
     graph = graph_of(model, images)
     assert {re.sub(r"(layers|\d+)", "", layer).strip("._") for g in graph.free for layer in g.layers} <= {
-        "encoder.encoder_layer_.mlp",
-        "features..mlp",
+        "encoder..encoder_layer_.mlp",
+        "features...mlp",
     }
     small = law(model.eval(), images, 1e-5, far=1e-3)
     weights = [sum(p.numel() for p in net.parameters()) for net in (small, model)]
