@@ -253,8 +253,7 @@ def outcome(path, into):
     try:
         model = load(path, into=module)
     except CompressionError as error:
-        assert len(str(error)) <= 500
-        return "refused"
+        return "refused" if len(str(error)) <= 500 else "refused at length"
     encode(model, plain=True)  # a valid model can be saved again, which checks every code and level
     if not isinstance(model, Kinds):
         model(images().to(next(model.parameters()).dtype))
