@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from compresslab.storage import places, ranges
 from compresslab.storage.bits import count_symbols, pack, packed_size
+from compresslab.storage.frequencies import size_bound
 from compresslab.storage.planes import CODERS, Coding, Mask, Matrix, Shape, Stream
 
 Written = tuple[Coding | None, list[bytes]]  # None: values as they are, codes side by side
@@ -53,10 +54,10 @@ class Plane:
     def _in_contexts(self) -> float:
         size = math.prod(self.shape)
         if size <= _FOLLOWED:
-            return ranges.size_bound(ranges.count_in_contexts(self.part(*self.shape), 1 << self.bits))
+            return size_bound(ranges.count_in_contexts(self.part(*self.shape), 1 << self.bits))
         block = self.part(*_BLOCK)
         counts = ranges.count_in_contexts(block, 1 << self.bits)
-        return _DOUBT * ranges.size_bound(counts * size // block.size)
+        return _DOUBT * size_bound(counts * size // block.size)
 
     @property
     def bound(self) -> float:

@@ -18,27 +18,18 @@ from typing import Any
 from torch import nn
 from tqdm import tqdm
 
-from compresslab.errors import CompressionError, FormatError, whole
+from compresslab.errors import CompressionError, FormatError
 from compresslab.models.builders import build, builder_of
 from compresslab.models.checking import check_model
+from compresslab.storage import integers
 from compresslab.storage.files import target_of, write_whole
 from compresslab.storage.header import HEADER_COST, LARGEST_HEADER, MAGIC, PRELUDE, VERSION, Entry, Header
-from compresslab.storage.integers import (
-    blank,
-    builder_of_integers,
-    check_integers,
-    fill_integers,
-    integer_tensors,
-    is_integer,
-    is_of_integers,
-)
+from compresslab.storage.limits import MAX_BYTES, check_limit, check_work, most_work
 from compresslab.storage.planes import CODERS
 from compresslab.storage.slots import check_fit, fill, tensors_of
 from compresslab.storage.strict import refusing
 from compresslab.storage.tensors import Stored, Written, from_stream, tie, write
 
-MAX_BYTES = 256_000_000
-WORK, WORK_OF_BYTE = 500_000, 5  # microseconds that reading a file may take, and more for each of its bytes
 PARTS = ("header", "codes", "scales", "indices", "biases", "weights")
 
 
@@ -149,7 +140,7 @@ def contents(data: bytes, max_bytes: int = MAX_BYTES) -> tuple[Entry, ...]:
 def _pieces(model: nn.Module, coders: Collection[str]) -> tuple[list[bytes], Header]:
     """Return a file's pieces, in their order, and what its header says."""
     check_model(model)
-    listed = integer_tensors(model) if is_integer(model) else tensors_of(model)
+    listed = integers.integer_tensors(model) if integers.is_integer(model) else tensors_of(model)
     tensors = tqdm(listed.items(), "encoding", unit="tensor", disable=None, delay=1, leave=False)
     written: list[Written] = []
     first: dict[int, int] = {}  # where a tensor was written, which stands in several places
@@ -157,10 +148,10 @@ def _pieces(model: nn.Module, coders: Collection[str]) -> tuple[list[bytes], Hea
         place = first.setdefault(id(value), len(written))
         tied = place < len(written)
         written.append(tie(name, place, written[place]) if tied else write(name, value, coders))
-    builder = builder_of_integers(model) if is_integer(model) else builder_of(model)
+    builder = integers.builder_of_integers(model) if integers.is_integer(model) else builder_of(model)
     header = Header(builder, tuple(entry for entry, _ in written))
     payload = [piece for _, pieces in written for piece in pieces]
-    if "context" in coders and sum(e.work for e in header.entries) > _most_work(sum(map(len, payload)), 0):
+    if "context" in coders and sum(e.work for e in header.entries) > most_work(sum(map(len, payload)), 0):
         return _pieces(model, [coder for coder in coders if coder != "context"])  # it would be refused
     head = header.to_bytes()
     _check_loadable(header, head)
@@ -173,10 +164,10 @@ def _load(
     stream: BufferedIOBase, size: int, into: nn.Module | None, max_bytes: int, example: Any
 ) -> nn.Module:
     header = _read_header(stream, size, max_bytes)
-    if is_of_integers(header.builder):
+    if integers.is_of_integers(header.builder):
         with refusing("The file does not hold an integer network that can be built"):
-            model = blank(header.builder, into)
-            check_integers(header.entries, model)
+            model = integers.blank(header.builder, into)
+            integers.check_integers(header.entries, model)
     elif into is None:
         with refusing("The file does not hold a network that can be built"):
             model = _build(header)
@@ -188,8 +179,8 @@ def _load(
     for entry in header.entries:
         tied = None if entry.same is None else values[header.entries[entry.same].name]
         values[entry.name] = from_stream(entry, stream) if tied is None else tied
-    if is_of_integers(header.builder):
-        fill_integers(model, values)
+    if integers.is_of_integers(header.builder):
+        integers.fill_integers(model, values)
     else:
         fill(model, values)
     return model.eval()
@@ -197,7 +188,7 @@ def _load(
 
 def _read_header(stream: BufferedIOBase, size: int, max_bytes: int) -> Header:
     """Read up to the payload; after this the file's sizes are consistent and within the limit."""
-    _check_limit(size, max_bytes)
+    check_limit(size, max_bytes)
     start = stream.read(PRELUDE.size)
     if len(start) < PRELUDE.size or start[:4] != MAGIC:
         raise FormatError(f"This is not a compresslab file: it starts with {start[:4]!r}, not {MAGIC!r}.")
@@ -210,7 +201,7 @@ def _read_header(stream: BufferedIOBase, size: int, max_bytes: int) -> Header:
         raise FormatError(
             f"The header should have {length} bytes; the file has {size}, the limit is {LARGEST_HEADER}."
         )
-    _check_limit(HEADER_COST * length, max_bytes)
+    check_limit(HEADER_COST * length, max_bytes)
     if _checksum(start, iter(lambda: stream.read(1 << 16), b"")) != checksum:
         raise FormatError("The checksum is wrong: the file was cut short or changed. Fetch or save it again.")
     stream.seek(PRELUDE.size)
@@ -221,30 +212,12 @@ def _read_header(stream: BufferedIOBase, size: int, max_bytes: int) -> Header:
             f"The header announces {stored} bytes of tensors, the file holds {size - PRELUDE.size - length}."
         )
     needed = sum(entry.bytes_in_memory for entry in header.entries)
-    if is_of_integers(header.builder):  # floats and copies of them, before the codes are there
+    if integers.is_of_integers(header.builder):  # floats and copies of them, before the codes are there
         needed += 20 * sum(entry.count for entry in header.entries)
     working = max((entry.bytes_to_read for entry in header.entries), default=0)
-    _check_limit(HEADER_COST * length + needed + working, max_bytes)
-    work = sum(entry.work for entry in header.entries)
-    if work > (most := _most_work(size, max_bytes)):
-        raise FormatError(
-            f"The file takes {work / 1e6:.1f} s to be read, more than the {most / 1e6:.1f} that its "
-            f"{size:,} bytes allow. If you trust it, raise the limit: load(path, max_bytes=...)."
-        )
+    check_limit(HEADER_COST * length + needed + working, max_bytes)
+    check_work(sum(entry.work for entry in header.entries), size, max_bytes)
     return header
-
-
-def _most_work(size: int, max_bytes: int) -> float:
-    """Return how many microseconds a file may take; who allows more bytes allows more work."""
-    return (WORK + WORK_OF_BYTE * size) * max(1, max_bytes / MAX_BYTES)
-
-
-def _check_limit(needed: int, max_bytes: int) -> None:
-    if needed > whole(max_bytes, "max_bytes", 0):
-        raise FormatError(
-            f"The file needs {needed:,} bytes, more than the limit of {max_bytes:,}. "
-            "If you trust it, raise the limit: load(path, max_bytes=...)."
-        )
 
 
 def _checksum(start: bytes, rest: Iterable[bytes]) -> int:
@@ -269,8 +242,8 @@ def _check_loadable(header: Header, head: bytes) -> None:
     """Refuse to save what could not be loaded."""
     if len(head) > LARGEST_HEADER or Header.from_bytes(head) != header:
         raise CompressionError(f"The header of {len(head)} bytes would not be read back as it was written.")
-    if not is_of_integers(header.builder):
+    if not integers.is_of_integers(header.builder):
         if header.builder is not None:
             check_fit(header.entries, _build(header))
     elif header.builder[1]["network"] is not None:
-        check_integers(header.entries, blank(header.builder, None))
+        integers.check_integers(header.entries, integers.blank(header.builder, None))

@@ -9,12 +9,9 @@ A file is, without gaps:
     header     JSON: {"builder": [name, arguments] or null, "schemes": [scheme, ...], "tensors": [...]}
     payload    the tensors' bytes in the order of the header
 
-A tensor is ``[name, shape, layout, ...]``. The layout is a number type (``"f32"``: raw little-endian
-values) or ``"packed"``, followed by the index of its scheme: codes side by side in ``scheme.bits`` bits
-each, counted from the lowest code, then the scheme's parameters as raw values. Or it is ``"coded"``: planes
-(``planes``), then raw values or parameters. The book's page on the format explains two files byte by byte.
-Types and bounds are declared here; what they cannot say is checked by hand, down to the last number, before
-anything else of a file is looked at.
+The book's page on the format says what a tensor's row holds, and explains two files byte by byte. Types and
+bounds are declared here; what they cannot say is checked by hand, down to the last number, before anything
+else of a file is looked at.
 """
 
 import json
@@ -111,7 +108,6 @@ class Entry:
 
     @property
     def count(self) -> int:
-        """Number of values."""
         return math.prod(self.shape)
 
     @property
@@ -146,7 +142,6 @@ class Entry:
 
     @property
     def bytes_in_file(self) -> int:
-        """Bytes in the file, of all parts."""
         return sum(self.bytes_by_part.values())
 
     @property

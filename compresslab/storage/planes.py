@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 from compresslab.errors import FormatError, one_of
 from compresslab.storage import huffman, places, ranges
 from compresslab.storage.bits import pack, packed_size, unpack
+from compresslab.storage.frequencies import size_bound
 from compresslab.storage.lanes import deal
 
 LARGEST_COUNT = 1 << 48
@@ -62,7 +63,7 @@ CODERS = {
     "range": Coder(
         lambda plane, bits: ranges.encode(plane, 1 << bits),
         lambda data, shape, bits: ranges.decode(data, shape, 1 << bits),
-        lambda counts: ranges.size_bound(counts[None]),
+        lambda counts: size_bound(counts[None]),
         lambda shape: 0.03 * math.prod(shape),
     ),
     "context": Coder(

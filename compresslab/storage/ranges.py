@@ -4,11 +4,7 @@ A Huffman word has whole bits, so a weight that is zero nineteen times in twenty
 coder spends log2(1 / probability) by keeping all symbols in one long number; here it is the variant called
 asymmetric numeral systems, from the library constriction. What it needs from us are the probabilities, as
 integers stored in front, so that every machine computes the same ones: how often each symbol occurs, in all
-or in each context (``contexts``).
-
-A count is stored as one byte, a tiny float with four bits of exponent and four of mantissa. That is wrong by
-one part in 32 at most, which costs less than a thousandth of the size, whatever the symbols; only those that
-are rarer than one in 2**18 are stored as if they were not, at a few bytes each.
+or in each context (``contexts``), each in a byte (``frequencies``).
 """
 
 import io
@@ -18,28 +14,23 @@ from typing import Any
 
 import constriction
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Int, UInt8
 
 from compresslab.errors import CompressionError, FormatError, whole
 from compresslab.storage.bits import check_symbols, count_symbols
 from compresslab.storage.contexts import CONTEXTS, Neighbourhood, find_stride
+from compresslab.storage.frequencies import Tables, models_of, tables_of
 
 _CHUNK = 1 << 18  # symbols handed over in one go: a megabyte, as the library takes four bytes each
 _NARROW, _WIDE = 32, 4096  # of a lane with contexts: neither many lanes nor many steps for few symbols
-# 0 to 15, then 16 numbers for each power of two: 16 to 31, 32 to 62, ... , 262,144 to 507,904.
-_AMOUNTS = np.concatenate([np.arange(16), *(np.arange(16, 32) << power for power in range(15))])
-_MIDDLES = (_AMOUNTS[1:] + _AMOUNTS[:-1] + 1) // 2
-_WHOLE, _HELD = 1 << 24, 1 << 16  # steps of a share in the library; words that it may hold
-_BITS = 18  # of a count before it is rounded: the amounts reach that far
+_HELD = 1 << 16  # words that the library may hold
 
 Shape = tuple[int, int]
 Symbols = UInt8[np.ndarray, "rows columns"]
 Grid = UInt8[np.ndarray, "steps lanes"]
-Tables = UInt8[np.ndarray, "contexts alphabet"]
 
 _LIBRARY: Any = constriction  # it has no type hints
 AnsCoder = _LIBRARY.stream.stack.AnsCoder
-Categorical = _LIBRARY.stream.model.Categorical
 
 
 def encode(symbols: Symbols, alphabet: int, contexts: int = 1) -> bytes:
@@ -69,27 +60,6 @@ def encode(symbols: Symbols, alphabet: int, contexts: int = 1) -> bytes:
     if not symbols.size or alphabet == 1:
         return b""
     return _encode_alike(symbols, alphabet) if contexts == 1 else _encode_apart(symbols, alphabet)
-
-
-def size_bound(counts: Int[np.ndarray, "contexts alphabet"]) -> float:
-    """Bound the bytes that ``encode`` takes for symbols of these counts, from below and to a few bytes.
-
-    A symbol takes log2(1 / share) bits, and the number in which they end two to four bytes more.
-
-    >>> size_bound(np.array([[950, 50]])) <= 41
-    True
-    """
-    if not counts.any() or counts.shape[1] == 1:
-        return 0
-    tables, contexts = _tables(counts), len(counts)
-    if contexts == 1 and np.count_nonzero(tables) == 1:
-        return tables.size
-    weights = _weights(tables)
-    starts = np.cumsum(weights, axis=1) - weights  # sums of integers, exact; as the library rounds them:
-    starts = (starts * ((_WHOLE - tables.shape[1]) / weights.sum(axis=1, keepdims=True))).astype(np.int64)
-    starts += np.arange(tables.shape[1])
-    shares = np.diff(starts, append=_WHOLE) / _WHOLE
-    return tables.size + 2 * (contexts > 1) - float(np.sum(counts * np.log2(shares))) / 8
 
 
 def count_in_contexts(symbols: Symbols, alphabet: int) -> Int[np.ndarray, "contexts alphabet"]:
@@ -123,14 +93,14 @@ def _check(shape: tuple[int, ...], contexts: int) -> None:
 
 
 def _encode_alike(symbols: Symbols, alphabet: int) -> bytes:
-    tables, flat = _tables(count_symbols(symbols, alphabet)[None]), symbols.reshape(-1)
+    tables, flat = tables_of(count_symbols(symbols, alphabet)[None]), symbols.reshape(-1)
     starts = range(0, len(flat) if np.count_nonzero(tables) > 1 else 0, _CHUNK)
     return _coded(b"", tables, ((0, flat[start : start + _CHUNK]) for start in reversed(starts)))
 
 
 def _decode_alike(data: bytes, shape: Shape, alphabet: int) -> Symbols:
     tables, coder = _open(data, 1, alphabet)
-    symbols, (model,) = np.full(shape, tables.argmax(), dtype=np.uint8), _models(tables)
+    symbols, (model,) = np.full(shape, tables.argmax(), dtype=np.uint8), models_of(tables)
     flat = symbols.reshape(-1)
     if np.count_nonzero(tables) > 1:
         for start in range(0, len(flat), _CHUNK):
@@ -149,7 +119,7 @@ def _encode_apart(symbols: Symbols, alphabet: int) -> bytes:
         for step in reversed(range(len(grid)))
         for context, places in reversed(_groups(contexts[step][: _lanes_at(step, grid.shape, symbols.size)]))
     )
-    tables = _tables(_count(grid, contexts, symbols.size, alphabet))
+    tables = tables_of(_count(grid, contexts, symbols.size, alphabet))
     return _coded(bytes([common, stride]), tables, parts)
 
 
@@ -168,7 +138,7 @@ def _decode_apart(data: bytes, shape: Shape, alphabet: int) -> Symbols:
         raise FormatError(f"a symbol below {alphabet} and a stride from 2 come first, found {data[:2].hex()}")
     common, stride, count = data[0], data[1], shape[0] * shape[1]
     tables, coder = _open(data[2:], CONTEXTS, alphabet)
-    grid, models = _grid(np.full(shape, common, dtype=np.uint8), common), _models(tables)
+    grid, models = _grid(np.full(shape, common, dtype=np.uint8), common), models_of(tables)
     contexts, near = np.empty_like(grid), Neighbourhood(grid.shape[1], stride)
     for number, (step, found) in enumerate(zip(grid, contexts, strict=True)):
         found[:] = near.contexts()
@@ -187,24 +157,6 @@ def _groups(contexts: UInt8[np.ndarray, " lanes"]) -> list[tuple[int, Int[np.nda
     order, ends = np.argsort(contexts, kind="stable"), np.cumsum(np.bincount(contexts, minlength=CONTEXTS))
     bounds = pairwise([0, *ends.tolist()])
     return [(context, order[first:last]) for context, (first, last) in enumerate(bounds) if first < last]
-
-
-def _tables(counts: Int[np.ndarray, "contexts alphabet"]) -> Tables:
-    """Round counts to amounts that a byte can name; what occurs keeps one at least."""
-    lengths = np.frexp(counts.max(axis=1, keepdims=True).astype(np.float64))[1]
-    scaled = -(-counts >> np.maximum(lengths - _BITS, 0))
-    return np.searchsorted(_MIDDLES, scaled, side="right").astype(np.uint8)
-
-
-def _models(tables: Tables) -> list[Any]:
-    """Return a model for each table; one that never comes up, but in a damaged file may, treats all alike."""
-    return [Categorical(row, perfect=False) for row in _weights(tables)]
-
-
-def _weights(tables: Tables) -> Float[np.ndarray, "contexts alphabet"]:
-    weights = _AMOUNTS[tables].astype(np.float64)  # of integers, so that their sums are exact
-    weights[~weights.any(axis=1)] = 1
-    return weights
 
 
 def _count(grid: Grid, contexts: Grid, count: int, alphabet: int) -> Int[np.ndarray, "contexts alphabet"]:
@@ -248,7 +200,7 @@ def _coded(start: bytes, tables: Tables, parts: Iterable[tuple[int, UInt8[np.nda
 
     The library keeps words of four bytes, of which only the last two still change: the others are let go.
     """
-    models, coder, written = _models(tables), AnsCoder(), io.BytesIO()
+    models, coder, written = models_of(tables), AnsCoder(), io.BytesIO()
     written.write(start + tables.tobytes())
     for context, symbols in parts:
         coder.encode_reverse(symbols.astype(np.int32), models[context])
@@ -279,5 +231,5 @@ def _check_end(coder: Any, tables: Tables, counts: Int[np.ndarray, "contexts alp
     """
     if not coder.is_empty():
         raise FormatError("something is left of the coded number; the data is damaged or not ours")
-    if not np.array_equal(tables, _tables(counts)):
+    if not np.array_equal(tables, tables_of(counts)):
         raise FormatError("the tables are not those of the symbols; the data is damaged or not ours")

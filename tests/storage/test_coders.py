@@ -14,6 +14,7 @@ from strategies import planes
 from compresslab.errors import FormatError
 from compresslab.storage import huffman, lanes, ranges
 from compresslab.storage.bits import pack, unpack
+from compresslab.storage.frequencies import size_bound
 from compresslab.storage.planes import CODERS
 
 Numbers = list[int]
@@ -274,7 +275,7 @@ def test_counts_alone_bound_the_bytes_from_below(codec, case):
     bound = CODERS[name].bound(counts)
     if name == "context" and plane.size:
         assert bound == codec.table(alphabet)
-        bound = ranges.size_bound(ranges.count_in_contexts(plane, alphabet))
+        bound = size_bound(ranges.count_in_contexts(plane, alphabet))
     assert bound <= size or not plane.size
     assert size <= bound + {"packed": 0, "huffman": 4, "range": 8, "context": 8}[name]
 

@@ -12,7 +12,7 @@ from torch import nn
 from compresslab.quantization.layers import quantized_like
 from compresslab.quantization.scheme import QuantizedTensor
 from compresslab.quantization.uniform import Symmetric
-from compresslab.storage import container, contexts, header, lanes, planes, ranges, strict
+from compresslab.storage import contexts, frequencies, header, lanes, limits, planes, ranges, strict
 from compresslab.storage.container import decode, encode
 
 PAGE = Path(__file__).parents[2].joinpath("book", "format.md").read_text(encoding="utf-8")
@@ -120,8 +120,8 @@ def test_the_limits_of_the_page_are_those_of_the_code():
     ((_, rows),) = tables("Limits")
     assert [int(value.replace(",", "")) for _, value in rows] == [
         *(header.LARGEST_HEADER, strict.DEEPEST, header.LONGEST_NAME, header.LARGEST_RANK),
-        *(planes.LARGEST_COUNT, 8, container.MAX_BYTES, header.HEADER_COST),
-        *(strict.LONGEST_NUMBER, container.WORK, container.WORK_OF_BYTE),
+        *(planes.LARGEST_COUNT, 8, limits.MAX_BYTES, header.HEADER_COST),
+        *(strict.LONGEST_NUMBER, limits.WORK, limits.WORK_OF_BYTE),
     ]
 
 
@@ -146,7 +146,11 @@ def test_the_numbers_of_the_coders_are_those_of_the_code():
     text = "\n".join(section("Coders"))
     for number in (
         *(f"at most {lanes.LONGEST} bits", f"divided by {lanes._EACH:,}", f"at most {lanes._MOST:,}."),
-        *(f"pieces of {lanes._PIECE} bits", f"at most {ranges._BITS} bits", f"{contexts.CONTEXTS} tables"),
+        *(
+            f"pieces of {lanes._PIECE} bits",
+            f"at most {frequencies._BITS} bits",
+            f"{contexts.CONTEXTS} tables",
+        ),
         *(f"longer than {ranges._WIDE:,} ", f"shorter than {ranges._NARROW} "),
     ):
         assert number in text

@@ -18,9 +18,10 @@ from compresslab import models
 from compresslab.errors import CompressionError, FormatError
 from compresslab.quantization.schemes import Binary
 from compresslab.quantization.uniform import Symmetric
-from compresslab.storage import container
-from compresslab.storage.container import MAX_BYTES, contents, decode, encode, load, save
+from compresslab.storage import container, limits
+from compresslab.storage.container import contents, decode, encode, load, save
 from compresslab.storage.header import HEADER_COST
+from compresslab.storage.limits import MAX_BYTES
 
 
 def test_every_single_bit_counts():
@@ -150,7 +151,7 @@ class Columns(nn.Module):
 def test_work_is_bounded_like_memory(monkeypatch):
     """Few bytes may stand for many steps; a caller who allows more bytes allows more work."""
     with monkeypatch.context() as patch:
-        patch.setattr(container, "WORK", 1e12)
+        patch.setattr(limits, "WORK", 1e12)
         bomb, _ = encode(Columns(3), coders=["context"])
     assert len(bomb) < 20_000
     assert any(

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from compresslab.errors import FormatError
 from compresslab.storage import ranges
 from compresslab.storage.contexts import CONTEXTS, Neighbourhood, find_stride
-from compresslab.storage.ranges import _AMOUNTS, _tables, decode, encode
+from compresslab.storage.frequencies import _AMOUNTS, tables_of
+from compresslab.storage.ranges import decode, encode
 
 
 def amount(byte: int) -> int:
@@ -33,7 +34,7 @@ def pruned(rows: int, side: int, seed: int = 0) -> np.ndarray:
 
 @given(st.lists(st.integers(0, 2**18), min_size=1, max_size=8), st.integers(0, 20))
 def test_a_count_is_stored_to_one_part_in_32(counts, times):
-    (table,) = _tables(np.array([counts]) << times)
+    (table,) = tables_of(np.array([counts]) << times)
     scale = max(0, (max(counts) << times).bit_length() - 18)
     for count, byte in zip(counts, table.tolist(), strict=True):
         wanted = math.ceil(Fraction(count << times, 2**scale))
