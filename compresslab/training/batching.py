@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError, DataError
-from compresslab.models.inputs import Inputs, each_tensor, fitted, rows_of
+from compresslab.models.inputs import each_tensor, fitted, rows_of
 
 Images = Float[Tensor, "images channels height width"]
 Labels = Int[Tensor, "images"]
@@ -116,7 +116,7 @@ class Batch:
     2
     """
 
-    inputs: Inputs
+    inputs: Any
     targets: Any = None
 
     def __len__(self) -> int:

@@ -38,7 +38,7 @@ class Metric(ABC):
         answers = answers_of(model, inputs)
         part = answers
         if self.key is not None:
-            parts = answers if isinstance(answers, Mapping) else dict(enumerate(answers))
+            parts: Mapping[Any, Any] = answers if isinstance(answers, Mapping) else dict(enumerate(answers))
             part = parts.get(self.key)
         if not isinstance(part, Tensor):
             raise CompressionError(
