@@ -103,7 +103,8 @@ def test_each_row_and_each_control_ran_at_each_rate_with_each_seed(name):
             for counts in runs["rates"].values():
                 assert {len(each) for each in counts.values()} == {len(CRITERIA["seeds"])}, row
             assert all(0 < right <= CRITERIA["test"] for right in at_its_best(runs)["test"])
-            assert all(0 < right <= CRITERIA["mnist"] for right in at_its_best(runs)["mnist"])
+            if row in ("from scratch", "random", "taylor"):
+                assert all(9_000 < right <= CRITERIA["mnist"] for right in at_its_best(runs)["mnist"])
 
 
 def test_half_the_channels_go_after_slimming_before_any_further_training():
