@@ -29,7 +29,7 @@ from compresslab.models.tracing import (
 __all__ = [
     "BUILDERS", "Inputs", "LayerTracer", "Network", "Watching", "Weight", "answers_of", "arguments_of",
     "article", "assigned", "build", "builder_of", "call", "channel_axis", "check_model", "copy_of",
-    "device_of", "each_tensor", "evaluating", "fitted", "has_hooks", "in_our_words", "layer_weights", "lenet5",
-    "lenet_300_100", "residual", "rows_of", "shapes_in", "shapes_of", "trace",
+    "device_of", "each_tensor", "evaluating", "fitted", "has_hooks", "in_our_words", "layer_weights",
+    "lenet5", "lenet_300_100", "residual", "rows_of", "shapes_in", "shapes_of", "trace",
 ]
 # fmt: on
