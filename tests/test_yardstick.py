@@ -6,10 +6,10 @@ Networks and images are in float64 where a mask depends on sums, so that no chip
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 import compresslab as cl
 from compresslab import checkpoints, criteria, data
@@ -36,10 +36,20 @@ WEIGHT_CRITERIA = {
 NEURON_CRITERIA = ("mean_activation", "apoz", "activation_variance", "mean_gradient", "taylor")
 
 
-def digest(model: nn.Module, zeros: bool = False) -> str:
-    """Return a digest of the names, shapes and values of a network, or of where its values are zero."""
+def decoded(model: nn.Module) -> dict[str, Tensor]:
+    """Return what the layers multiply by and add, whatever they hold it as."""
+    parts = [
+        (f"{name}.{kind}", getattr(layer, kind, None))
+        for name, layer in model.named_modules()
+        for kind in ("weight", "bias")
+    ]
+    return {name: part.detach() for name, part in parts if isinstance(part, Tensor)}
+
+
+def digest(values: Mapping[str, Tensor], zeros: bool = False) -> str:
+    """Return a digest of the names, shapes and values of tensors, or of where their values are zero."""
     found = hashlib.sha256()
-    for name, value in model.state_dict().items():
+    for name, value in values.items():
         found.update(f"{name}{tuple(value.shape)}".encode())
         found.update((value != 0 if zeros else value).numpy().tobytes())
     return found.hexdigest()[:16]
@@ -57,13 +67,13 @@ def frozen() -> Iterator[tuple[str, object]]:
         model = model.double()
         for name, (criterion, how) in WEIGHT_CRITERIA.items():
             pruned = cl.prune_weights(model, criterion, 0.7, batches=images, **how)
-            yield f"weights, {network}, {name}", digest(pruned, zeros=True)
+            yield f"weights, {network}, {name}", digest(pruned.state_dict(), zeros=True)
         for name in NEURON_CRITERIA:
             cut = cl.prune_neurons(model, getattr(criteria, name), 0.5, batches=images)
-            yield f"neurons, {network}, {name}", digest(cut)
+            yield f"neurons, {network}, {name}", digest(cut.state_dict())
     for path in sorted((records.FOLDER / "deep_compression").glob("*.clab")):
         model = cl.load(path)
-        yield f"record, {path.stem}", digest(model)
+        yield f"record, {path.stem}", digest(decoded(model))
     yield "public names", sorted(cl.__all__)
 
 
