@@ -78,7 +78,9 @@ VERBS = {
     "quantize learned codebooks": Verb(quantize, lambda net: fake_quantize(net, KMeans(2), True)),
     "fake_quantize": Verb(lambda net: fake_quantize(net, Symmetric(3), learned_step=True)),
     "fake_quantize by codebooks": Verb(lambda net: fake_quantize(net, KMeans(2), learned_step=True)),
-    "quantize_activations": Verb(lambda net: quantize_activations(net, [IMAGES]), evaluates=True),
+    "quantize_activations": Verb(
+        lambda net: quantize_activations(net, [IMAGES]), evaluates=True, follows=True
+    ),
     "fold_norms": Verb(fold_norms, evaluates=True),
     "remeasure_norms": Verb(lambda net: remeasure_norms(net, IMAGES), evaluates=True),
     "prune_weights": Verb(lambda net: prune_weights(net, criteria.gradient, 0.5, batches=DATA.train)),
