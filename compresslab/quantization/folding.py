@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import cast
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -12,7 +12,6 @@ from compresslab.models.checking import copy_of
 from compresslab.models.tracing import has_hooks, trace
 from compresslab.quantization.layers import replace
 
-Pair = tuple[nn.Conv2d, nn.BatchNorm2d]
 _FOLDING = ((nn.Conv1d, nn.BatchNorm1d), (nn.Conv2d, nn.BatchNorm2d), (nn.Conv3d, nn.BatchNorm3d))
 
 
@@ -42,13 +41,14 @@ def fold_norms(model: nn.Module) -> nn.Module:
     """
     result = copy_of(model).eval()
     for conv_name, norm_name in list(_pairs(result)):
-        conv, norm = cast(Pair, (result.get_submodule(conv_name), result.get_submodule(norm_name)))
-        if norm.running_mean is None or norm.running_var is None:  # computed from each batch
+        conv, norm = result.get_submodule(conv_name), result.get_submodule(norm_name)
+        mean, variance = norm.running_mean, norm.running_var
+        if not isinstance(mean, Tensor) or not isinstance(variance, Tensor):  # computed from each batch
             raise CompressionError(
                 f"The norm {norm_name!r} keeps no running statistics, so it is no fixed map and cannot be "
                 "folded; train it with track_running_stats=True."
             )
-        _fold(conv, norm, norm.running_mean, norm.running_var)
+        _fold(conv, norm, mean, variance)
         replace(result, norm_name, nn.Identity())
     return result
 
@@ -68,7 +68,7 @@ def _pairs(model: nn.Module) -> Iterator[tuple[str, str]]:
 
 
 @torch.no_grad()
-def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor) -> None:
+def _fold(conv: Any, norm: Any, mean: Tensor, variance: Tensor) -> None:
     factor = (variance.double() + norm.eps).rsqrt()  # float64: one rounding instead of five
     shift = -mean * factor
     if norm.affine:

@@ -174,7 +174,7 @@ def test_channels_of_a_transposed_convolution_are_its_outputs():
     small = quantize(layer, scheme)
     assert small.quantized.shape == (3, 2, 2, 2)
     assert small.quantized.parameters["scale"].tolist() == pytest.approx(
-        [float(layer.weight[:, i].abs().max()) / 127 for i in range(3)]
+        [layer.weight[:, i].abs().max().item() / 127 for i in range(3)]
     )
     fake = fake_quantize(layer, scheme, learned_step=True)
     assert torch.equal(quantize(fake).weight, fake.weight)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from samples import network
 from torch import nn
+from torch.nn.utils import prune
 
 from compresslab.errors import CompressionError
 from compresslab.models.tracing import trace
@@ -239,7 +240,7 @@ def tied() -> nn.Module:
 
 
 def masked() -> nn.Module:
-    return nn.Sequential(nn.utils.prune.l1_unstructured(nn.Linear(4, 2), "weight", 0.5))
+    return nn.Sequential(prune.l1_unstructured(nn.Linear(4, 2), "weight", 0.5))
 
 
 def old_norm() -> nn.Module:
@@ -297,7 +298,7 @@ class Functional(nn.Module):
         self.fc, self.function = nn.Linear(784, 3), function
 
     def forward(self, x):
-        return self.fc(self.function(x.flatten(1)) if self.function is not None else x.flatten(1))
+        return self.fc(self.function(x.flatten(1)))
 
 
 class TwoInputs(nn.Module):
@@ -323,21 +324,34 @@ def ending(*layers: nn.Module, columns: int = 784) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(columns, 3))
 
 
+class Subclassed(nn.Conv2d):
+    """It may compute something else."""
+
+
+def hooked() -> nn.Module:
+    model = ending()
+    model[1].register_forward_pre_hook(print)
+    return model
+
+
 @table(
     (ending(nn.Sigmoid()), r"'_0' \(Sigmoid\) has no integer rule"),
-    (ending(nn.AvgPool2d(1)), r"\(AvgPool2d\) has no integer rule"),
+    (ending(nn.AvgPool2d(1, ceil_mode=True)), "asked with ceil_mode or divisor_override"),
+    (ending(nn.AvgPool2d(1, divisor_override=2)), "asked with ceil_mode or divisor_override"),
     (ending(nn.AdaptiveAvgPool2d(2), columns=4), r"\(AdaptiveAvgPool2d\)"),
     (ending(nn.BatchNorm2d(1)), r"\(BatchNorm2d\)"),
     (ending(nn.MaxPool2d(1, return_indices=True)), r"\(MaxPool2d\)"),
-    (Functional(None), r"'flatten' \(flatten\) has no integer rule.*as layers"),
-    (Functional(torch.relu), r"\(flatten\)"),
+    (Functional(torch.sigmoid), r"'sigmoid' \(sigmoid\) has no integer rule"),
+    (Functional(lambda x: torch.add(x, x, alpha=2)), r"\(add\) has no integer rule"),
+    (Functional(lambda x: x + 1), r"\(add\) has no integer rule"),
+    (Functional(lambda x: x.mean(0)), r"'mean' \(mean\) has no integer rule"),
+    (ending(Subclassed(1, 1, 1)), "has no integer rule"),
+    (ending(nn.ConvTranspose2d(1, 1, 1)), r"\(ConvTranspose2d\) has no integer rule"),
+    (hooked(), "Module '1' has hooks, which an integer network cannot keep"),
     (TwoInputs(), r"'y' \(y\) has no integer rule"),
     (TwoOutputs(), "must end with one linear or convolution layer"),
     (nn.Sequential(nn.Flatten(), nn.Linear(784, 3), nn.ReLU()), r"ends with _2; .*must end with one linear"),
-    (ending(nn.Conv2d(1, 1, 1, dilation=2)), r"dilation=\(2, 2\)"),
-    (ending(nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 2, 1, groups=2)), columns=1568), "groups=2"),
-    (ending(nn.Conv2d(1, 1, 3, padding="same")), "padding='same'"),
-    (ending(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")), "of reflect"),
+    (ending(nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")), "with padding of reflect"),
     (quantize(ending(), Binary()), "quantized by Binary.*need Symmetric weights"),
     (quantize(ending(), Symmetric(8, PerGroup(64))), "per tensor or per channel"),
     (fake_quantize(ending(), Symmetric(8)), r"layer '1' still trains through quantization; freeze it first"),
@@ -352,7 +366,9 @@ NOT_FINITE = torch.zeros(3, 1, 28, 28).index_fill(0, torch.tensor([1]), math.nan
 @table(
     ([], "No batches were given to calibrate on"),
     (torch.zeros(0, 1, 28, 28), r"The activations of .* shape \(0,\)"),
-    (NOT_FINITE, r"activations of 'images': .* 784 of 2352 values NaN"),
+    (NOT_FINITE, r"activations of 'images': .* values NaN"),
+    (3, "A int was given to calibrate on; give a tensor of images, a split, or an iterable"),
+    ([{"x": torch.zeros(2)}], "A batch to calibrate on holds a dict"),
 )
 def test_calibration_needs_finite_images(asked, words):
     refuse(lambda: quantize_activations(network(), asked), words)
