@@ -257,7 +257,7 @@ def outcome(path, into):
         return "refused" if len(str(error)) <= 500 else "refused at length"
     encode(model, plain=True)  # a valid model can be saved again, which checks every code and level
     if not isinstance(model, Kinds):
-        model(images().to(next(model.parameters()).dtype))
+        model(images().to(next(model.parameters(), images()).dtype))  # an integer network has none
     return "loaded"
 
 
