@@ -30,6 +30,7 @@ from compresslab import models
 from compresslab.errors import CompressionError
 from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
 from compresslab.quantization.integer_network import quantize_activations
+from compresslab.quantization.quantizing import quantize
 from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary
 from compresslab.quantization.uniform import Asymmetric, Symmetric
 from compresslab.storage.container import contents, encode, load
@@ -55,7 +56,7 @@ def seeds():
     models += [(quantized(thinned(network("lenet_300_100"), 0.8), KMeans(3, keep_zero=True)), None)]
     models += [(stranger(width=1), stranger), (quantized(stranger(width=1), Symmetric(4)), stranger)]  # cut
     models += [(quantize_activations(network(name), [images()]), None) for name in ("article", "residual")]
-    models += [(Tied(), Tied), (quantized(Tied(), Symmetric(3)), Tied)]
+    models += [(Tied(), Tied), (quantize(Tied(), Symmetric(3)), Tied)]
     written = [(encode(model, plain=plain)[0], into) for model, into in models for plain in (True, False)]
     return [*written, *((encode(model, coders=[coder])[0], None) for coder in CODERS for model in few())]
 
@@ -257,7 +258,7 @@ def outcome(path, into):
         return "refused" if len(str(error)) <= 500 else "refused at length"
     encode(model, plain=True)  # a valid model can be saved again, which checks every code and level
     if not isinstance(model, Kinds):
-        model(images().to(next(model.parameters()).dtype))
+        model(images().to(next(model.parameters(), images()).dtype))  # an integer network has none
     return "loaded"
 
 

@@ -12,12 +12,13 @@ import pytest
 import torch
 from samples import HELPERS, network, quantized, same
 from torch import nn
+from tqdm import tqdm
 
 from compresslab.errors import CompressionError, FormatError
 from compresslab.quantization.layers import quantized_like
 from compresslab.quantization.schemes import Ternary
 from compresslab.quantization.uniform import Symmetric
-from compresslab.storage import files
+from compresslab.storage import container, files
 from compresslab.storage.container import decode, encode, load, save
 
 
@@ -57,7 +58,7 @@ def unsavable():
         "has no shape yet": nn.Sequential(nn.LazyLinear(3)),
         "'weight', which is on the meta device": nowhere,
         "single quantized layer": quantized_like(shared, Symmetric(4).quantize(shared.weight)),
-        "codes run from 0 to 3": high,
+        "codes run from [01] to 3": high,
         "not all finite": infinite,
         "overflowed": overflowing,
     }
@@ -88,7 +89,9 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(step, error, tmp
 
     if step == "write":
         real = open
-        monkeypatch.setattr(files, "open", lambda *args: HalfWritten(real(*args), fail), raising=False)
+        monkeypatch.setattr(
+            files, "open", lambda *args, **how: HalfWritten(real(*args, **how), fail), raising=False
+        )
     else:
         monkeypatch.setattr(os, step, fail)
     with pytest.raises(type(error)):
@@ -102,7 +105,7 @@ class HalfWritten:
     """A file that takes half of what it is given and then does something else."""
 
     def __init__(self, file, then):
-        self.file, self.then = file, then
+        self.file, self.then, self.fileno = file, then, file.fileno
 
     def __enter__(self):
         return self
@@ -114,6 +117,14 @@ class HalfWritten:
         self.file.write(data[: len(data) // 2])
         self.file.flush()
         self.then()
+
+
+def test_progress_is_shown_on_a_terminal_alone(tmp_path, capsys, monkeypatch):
+    for terminal in (False, True):
+        monkeypatch.setattr(container, "tqdm", lambda items, *a, **how: tqdm(items, *a, **how | {"delay": 0}))
+        monkeypatch.setattr(sys.stderr, "isatty", lambda terminal=terminal: terminal)
+        save(network(), tmp_path / "model.clab")
+        assert ("encoding" in capsys.readouterr().err) == terminal
 
 
 def test_the_bytes_reach_the_disk_before_the_name_does(tmp_path, monkeypatch):
@@ -216,7 +227,7 @@ def save_until_killed(path: Path, kill: int) -> None:
 
     if kill == 0:
         real = open
-        files.open = lambda *args: HalfWritten(real(*args), die)
+        files.open = lambda *args, **how: HalfWritten(real(*args, **how), die)
     elif kill == 1:
         os.fsync = die
     elif kill == 2:
