@@ -32,6 +32,7 @@ from compresslab.training.weights import (
     check_collection,
     check_protected,
     norm_scales,
+    stored,
     weights_in,
     weights_of,
 )
