@@ -48,11 +48,8 @@ def prune_neurons(
     A neuron is an output of a linear layer or a channel of a convolution. Layers whose outputs are added
     share their neurons, which go from all of them at once; print ``graph.graph_of(model)`` to see which.
     The network's inputs and outputs stay as they are. Removing a share p of all channels leaves about
-    (1 - p)^2 of a convolution's weights and work, as inputs and outputs both get fewer.
-
-    Scores are made comparable by dividing each layer's by the root of its mean square; neurons of several
-    layers get the mean of theirs. A criterion may also score single weights, as ``criteria.magnitude``
-    does: then a neuron has the mean of its incoming weights.
+    (1 - p)^2 of a convolution's weights and work. Scores are divided by the root of each layer's mean square;
+    neurons of several layers get the mean of theirs, and scores of single weights are averaged over a neuron.
 
     Args:
         model: any network in floats that torch.fx can trace. It is not changed.
@@ -60,8 +57,7 @@ def prune_neurons(
         share: what goes, a float from 0.0 to 1.0 of every group of tied layers; or a mapping from layers, by
             name, pattern (``"encoder.*"``) or type, to shares: ``"*"`` is every other (without it they stay).
         batches: what a criterion looks at, from the training split.
-        objective: the loss for a criterion that asks it, ``objective(model, inputs, targets)``; the cross
-            entropy without.
+        objective: the loss for a criterion that asks it, from (model, inputs, targets).
         per_layer: False compares the neurons of all layers, and takes the share of all together.
         normalise: False takes the scores as they are, in one unit for all layers; network slimming compares
             the scales of all norms like this.
@@ -78,9 +74,8 @@ def prune_neurons(
         group gone, halves to even. Among equal scores the earlier neurons go.
 
     Raises:
-        CompressionError: the network cannot be followed, the message names the place; the share is an int,
-            out of range or would empty a layer; a layer is unknown; a criterion lacks its batches; a
-            budget cannot be met.
+        CompressionError: the network cannot be traced; the share is an int, out of range or would empty a
+            layer; a layer is unknown; a criterion lacks its batches; a budget cannot be met.
 
     Source: Molchanov, Tyree, Karras, Aila, Kautz, ICLR 2017 (arXiv:1611.06440), for the loop of scoring and
     removing.
@@ -96,14 +91,15 @@ def prune_neurons(
     inputs = example_of(model, first_images(seen) if example is None else example)
     graph = graph_of(model, inputs)
     free = _unprotected(graph, protect)
-    _check_asked(
-        share, {"minimum": minimum, "multiple": multiple}, {"max_macs": max_macs, "max_bytes": max_bytes}
-    )
+    _check_asked(share, {"max_macs": max_macs, "max_bytes": max_bytes}, minimum=minimum, multiple=multiple)
     scores = _scored(graph, free, scores_by(criterion, model, seen or None, objective), normalise)
 
     def smaller(part: Any) -> nn.Module:
         keep = 1 if share is None and minimum is None else minimum
-        marks = _marks(graph, free, scores, part, per_layer, keep, multiple)
+        marks = _marks(graph, free, scores, part, per_layer, keep)
+        if multiple is not None:
+            pairs = zip(free, scores, strict=True)
+            marks |= {g: _fewer(score, marks[g], multiple) for g, score in pairs if g in marks}
         masks = [marks.get(g, torch.zeros(g.neurons, dtype=torch.bool)) for g in graph.groups]
         return cut(model, graph, masks, inputs)
 
@@ -112,7 +108,7 @@ def prune_neurons(
     return _fitting(smaller, lambda found: _excess(found, inputs, max_macs, max_bytes))
 
 
-def _check_asked(share: Any, counts: Mapping[str, Any], budgets: Mapping[str, Any]) -> None:
+def _check_asked(share: Any, budgets: Mapping[str, Any], **counts: Any) -> None:
     """Take either a share or budgets, in whole numbers."""
     asked = {name: value for name, value in budgets.items() if value is not None}
     if (share is None) == (not asked):
@@ -147,10 +143,11 @@ def _scored(
     layers = dict.fromkeys(layer for group in free for layer in group.layers)
     weights = {weight.name: weight for weight in layer_weights(graph.walks[0].model)}
     values = {}
-    for name in layers:
-        if (score := scores.get(name)) is not None:
-            second = score.dim() > 1 and name in weights and weights[name].axis == 1  # inputs come first
-            values[name] = comparable(graph, name, score.transpose(0, 1) if second else score, normalise)
+    for name in (name for name in layers if name in scores):
+        score, weight = scores[name], weights.get(name)
+        if weight is not None and score.shape == weight.value.shape:  # transposed: with inputs first
+            score = score.transpose(0, weight.axis)
+        values[name] = comparable(graph, name, score, normalise)
     found = []
     for group in free:
         known = [layer for layer in group.layers if layer in values]
@@ -193,13 +190,7 @@ def _gathered(graph: Graph, group: Group, layer: str, values: np.ndarray) -> Flo
 
 
 def _marks(
-    graph: Graph,
-    free: list[Group],
-    scores: list[Tensor],
-    share: Any,
-    per_layer: bool,
-    minimum: int | None,
-    multiple: int | None,
+    graph: Graph, free: list[Group], scores: list[Tensor], share: Any, per_layer: bool, minimum: int | None
 ) -> dict[Group, Bool[Tensor, " neurons"]]:
     """Mark the neurons that go in every group of which some were asked."""
     marks = {}
@@ -211,7 +202,7 @@ def _marks(
                     f"A share of {part} would leave none of the {len(mark)} neurons of "
                     f"{' + '.join(free[place].layers):.200}; ask for a smaller share, or for minimum=1."
                 )
-            marks[free[place]] = mark if multiple is None else _fewer(scores[place], mark, multiple)
+            marks[free[place]] = mark
     return marks
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
 from torch import Tensor, fx, nn
 from torch.nn.utils import parametrize
 
@@ -94,7 +96,7 @@ class Walk:
             elif isinstance(state, tuple | list):
                 self.hold(*state, why=why)
 
-    def same(self, left: Row, right: Row) -> bool:
+    def same(self, left: Int[ndarray, " _"], right: Int[ndarray, " _"]) -> bool:
         """Say whether two rows are made of the same neurons, in whatever order, as far as ties are known."""
         if left is right:
             return True
