@@ -24,6 +24,7 @@ __all__ = [
 ]  # fmt: skip
 
 DIGITS_SHA256 = "846f6cad587fea3877f6e0fe0a1968dfc68867ce170d3bc9fc2dccdbed17961d"
+CLASSES, VALIDATION = 10, 500  # of torchvision's sets: classes, and images of each that go to validation
 SPLIT_SEED = "compresslab"  # fixed for ever: every shipped checkpoint was chosen and judged by this split
 
 
@@ -84,7 +85,7 @@ def data_folder() -> Path:
     """Return where data sets are looked for: COMPRESSLAB_DATA, else the user's cache folder."""
     asked = os.environ.get("COMPRESSLAB_DATA")
     if asked:
-        return Path(asked).expanduser()
+        return _expanded(asked)
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
@@ -150,14 +151,27 @@ def _split(pixels: np.ndarray, labels: np.ndarray, indices: Tensor) -> Split:
 
 
 def _torchvision(kind: str, name: str, root: str | Path | None, download: bool) -> ImageData:
-    folder = data_folder() if root is None else Path(root).expanduser()
-    pixels, labels = _pixels(_read(kind, folder, True, download))
-    test_pixels, test_labels = _pixels(_read(kind, folder, False, download))
-    validation, train = _stratified(labels, 500)
+    folder = data_folder() if root is None else _expanded(root)
+    pixels, labels = _pixels(_read(kind, folder, True, download), kind, folder)
+    test_pixels, test_labels = _pixels(_read(kind, folder, False, download), kind, folder)
+    validation, train = _stratified(labels, VALIDATION)
+    if len(np.unique(labels[train])) < CLASSES:
+        raise _damaged(
+            kind, folder, f"the training half has too few images of a class, {len(labels):,} in all"
+        )
     everything = torch.arange(len(test_labels))
     test = _split(test_pixels, test_labels, everything)
     learn, choose = (_split(pixels, labels, part) for part in (train, validation))
     return ImageData(name, learn, choose, test, random_affine)
+
+
+def _expanded(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as problem:
+        raise DataError(
+            f"asked for data in {str(path)!r:.200}, found no such user; write the folder in full"
+        ) from problem
 
 
 def _read(kind: str, folder: Path, train: bool, download: bool) -> Any:
@@ -168,21 +182,33 @@ def _read(kind: str, folder: Path, train: bool, download: bool) -> Any:
     try:
         return reader(str(folder), train=train, download=download)
     except Exception as problem:
+        reason = f"{type(problem).__name__}: {(str(problem) or 'no message').splitlines()[0]:.150}"
+        if "download" not in reason.lower() and not (download and isinstance(problem, OSError)):
+            raise _damaged(kind, folder, reason) from problem  # what is there would not be fetched again
         remedy = (
             "check the network and the folder, then run again to resume: what is complete is kept"
             if download
             else "pass download=True to fetch it, or set COMPRESSLAB_DATA to the folder that has it"
         )
-        reason = f"{type(problem).__name__}: {(str(problem) or 'no message').splitlines()[0]}"
         raise DataError(
-            f"asked for {kind}, could not read it under {folder} ({reason}); {remedy}. "
+            f"asked for {kind}, could not read it under {folder!s:.150} ({reason}); {remedy}. "
             "data.digits() needs neither network nor download"
         ) from problem
 
 
-def _pixels(found: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return pixels as (images, channels, height, width) bytes, and labels."""
+def _pixels(found: Any, kind: str, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return pixels as (images, channels, height, width) bytes, and labels; both must fit each other."""
     pixels, labels = np.asarray(found.data), np.asarray(found.targets, dtype=np.int64)
-    if pixels.ndim == 3:
-        return pixels[:, None], labels
-    return pixels.transpose(0, 3, 1, 2), labels
+    sides = (32, 32, 3) if kind == "CIFAR10" else (28, 28)
+    if pixels.shape[1:] != sides or len(pixels) != len(labels) or not len(labels):
+        raise _damaged(kind, folder, f"images of shape {pixels.shape} have {len(labels):,} labels")
+    if labels.min() < 0 or labels.max() >= CLASSES:
+        raise _damaged(kind, folder, f"labels lie between {labels.min()} and {labels.max()}")
+    return (pixels[:, None] if pixels.ndim == 3 else pixels.transpose(0, 3, 1, 2)), labels
+
+
+def _damaged(kind: str, folder: Path, reason: str) -> DataError:
+    return DataError(
+        f"asked for {kind}, its files under {folder!s:.150} are damaged ({reason}); delete them, then "
+        "pass download=True. data.digits() needs neither network nor download"
+    )

@@ -156,12 +156,12 @@ def test_the_environment_names_the_root(little_mnist, monkeypatch):
 
 def test_cifar_images_are_channels_first(monkeypatch):
     class Found:
-        data = np.arange(6000 * 2 * 4 * 3).reshape(6000, 2, 4, 3).astype(np.uint8)
+        data = np.arange(6000 * 32 * 32 * 3, dtype=np.uint32).reshape(6000, 32, 32, 3).astype(np.uint8)
         targets = np.arange(6000) % 10
 
     monkeypatch.setattr(data, "_read", lambda *_: Found)
     test = data.cifar10().test
-    assert test.images.shape == (6000, 3, 2, 4)
+    assert test.images.shape == (6000, 3, 32, 32)
     assert round(float(test.images[1, 2, 1, 3]) * 255) == Found.data[1, 1, 3, 2]
 
 
@@ -186,8 +186,35 @@ def test_a_failing_download_says_run_again(tmp_path, monkeypatch, load):
 def test_a_damaged_file_is_a_data_error(little_mnist):
     path = little_mnist / "MNIST" / "raw" / "train-images-idx3-ubyte"
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(DataError, match="could not read it"):
+    for download in (False, True):  # torchvision fetches only what is not there
+        with pytest.raises(DataError, match=r"are damaged .*; delete them, then pass download=True"):
+            data.mnist(little_mnist, download=download)
+
+
+CONTRADICTIONS = [
+    ("train-labels", np.arange(9000) % 10, r"images of shape \(6000, 28, 28\) have 9,000 labels"),
+    ("train-labels", np.arange(6000) % 256, "labels lie between 0 and 255"),
+    ("t10k-labels", np.full(20, 10), "labels lie between 10 and 10"),
+    ("train-labels", np.arange(6000) % 9, "the training half has too few images of a class, 6,000 in all"),
+    ("t10k-images", np.zeros((20, 10, 10)), r"images of shape \(20, 10, 10\)"),
+    ("train-images", np.zeros((0, 28, 28)), "are damaged"),
+    ("train-images", np.zeros((1, 28, 28)), r"images of shape \(1, 28, 28\) have 6,000 labels"),
+]
+
+
+@pytest.mark.parametrize(("half", "array", "words"), CONTRADICTIONS)
+def test_files_that_contradict_each_other_are_refused(little_mnist, half, array, words):
+    kind = "idx1" if array.ndim == 1 else "idx3"
+    write_idx(little_mnist / "MNIST" / "raw" / f"{half}-{kind}-ubyte", array.astype(np.uint8))
+    with pytest.raises(DataError, match=words + r".*delete them, then pass download=True"):
         data.mnist(little_mnist)
+
+
+def test_a_folder_of_a_user_who_is_not_there_is_refused_in_words(monkeypatch):
+    monkeypatch.setenv("COMPRESSLAB_DATA", "~nouser-of-this-name/x")
+    for load in (data.mnist, lambda: data.mnist("~nouser-of-this-name/x")):
+        with pytest.raises(DataError, match="found no such user; write the folder in full"):
+            load()
 
 
 @pytest.mark.parametrize(
