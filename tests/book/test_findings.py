@@ -85,11 +85,11 @@ NATURAL = {
     (
         "neuron_criteria",
         "article, 0.5, taylor after an untuned start",
-    ): "shows what a start left untuned costs",
+    ): "shows what an untuned start costs",
     (
         "neuron_criteria",
         "article, 0.75, taylor after an untuned start",
-    ): "shows what a start left untuned costs",
+    ): "shows what an untuned start costs",
     ("deep_compression", "share"): "the shares rise until one fails or the file is as small as was asked",
     ("slimming", "SGD, loss"): "shown as a failure, ranked with nothing (chapter 14 says so)",
     ("slimming", "Adam, loss"): "shown as a failure, ranked with nothing (chapter 14 says so)",
