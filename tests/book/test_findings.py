@@ -82,6 +82,14 @@ NATURAL = {
     ("weight_pruning", "lenet_300_100, pruned"): "two rates only: to be run again, chapter 09 says so",
     ("weight_pruning", "article, control"): "two rates only: to be run again, chapter 09 says so",
     ("weight_pruning", "article, pruned"): "two rates only: to be run again, chapter 09 says so",
+    (
+        "neuron_criteria",
+        "article, 0.5, taylor after an untuned start",
+    ): "shows what an untuned start costs",
+    (
+        "neuron_criteria",
+        "article, 0.75, taylor after an untuned start",
+    ): "shows what an untuned start costs",
     ("deep_compression", "share"): "the shares rise until one fails or the file is as small as was asked",
     ("slimming", "SGD, loss"): "shown as a failure, ranked with nothing (chapter 14 says so)",
     ("slimming", "Adam, loss"): "shown as a failure, ranked with nothing (chapter 14 says so)",
