@@ -10,8 +10,11 @@ from pathlib import Path
 
 import nbformat
 from forms import Site, linked
+from plain import files
 
 import notebooks
+
+CHAPTERS_NAMED = re.compile(r"\b[Cc]hapters?:? \d\d(?:(?:,| and| or| to|, and|, or) \d\d)*(?!\d|[.,]\d)")
 
 
 def for_the_site(text: Path) -> str:
@@ -38,6 +41,18 @@ def read(app, docname: str, source: list[str]) -> None:
         source[0] = linked(source[0], name, "../" * (1 + folder.count("/")) + "notebooks/")
 
 
+def link_docstring(app, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Link the chapters that a docstring names, also behind "Chapter:"."""
+
+    def link(number: re.Match) -> str:
+        file = files().get(number[0])
+        return f":doc:`{number[0]} </notebooks/{file.removesuffix('.ipynb')}>`" if file else number[0]
+
+    for place, line in enumerate(lines):
+        lines[place] = CHAPTERS_NAMED.sub(lambda found: re.sub(r"\d\d", link, found[0]), line)
+
+
 def setup(app) -> dict:
     app.connect("source-read", read)
+    app.connect("autodoc-process-docstring", link_docstring)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
