@@ -213,7 +213,7 @@ class Case:
     metric: metrics.Metric = field(default_factory=metrics.Classification)
 
     def model(self) -> nn.Module:
-        """Build it with weights from a seed; norms have seen something, so their numbers are not the fresh ones."""
+        """Build it with weights from a seed; norms have seen something, so they are not fresh."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             model = self.build()
