@@ -1,7 +1,6 @@
 """Where a uniform grid ends: at the extremes, at a percentile, or where the squared error is least.
 
-A clip chooses the two ends of each row's grid. A wide grid has coarse steps, a narrow one cuts
-the largest weights: the three values below are three answers to that trade-off.
+A wide grid has coarse steps, a narrow one cuts the largest weights: three answers to that trade-off.
 """
 
 from collections.abc import Callable
@@ -86,12 +85,7 @@ class LeastSquares:
         whole(self.steps, "the steps of a least-squares clip", 1, 10_000)
 
     def bounds(self, rows: Float[Tensor, "rows columns"], reconstruct: Reconstruct) -> Bounds:
-        """Return the lower and the upper end of each row's grid.
-
-        Args:
-            rows: the weights, a row for each set of parameters.
-            reconstruct: gives the decoded rows for a lower and an upper end.
-        """
+        """Return both ends of each row's grid; ``reconstruct`` gives the decoded rows for two ends."""
         low, high = MinMax().bounds(rows)
         best, best_error = torch.ones_like(low), torch.full(low.shape, torch.inf, dtype=torch.float64)
         for factor in torch.arange(self.steps, 0, -1) / self.steps:

@@ -16,8 +16,7 @@ from compresslab.quantization.uniform import Symmetric
 class FakeQuantize(nn.Module):
     """Quantize and decode a weight at every step of training, and let the gradient pass straight through.
 
-    Rounding has gradient zero almost everywhere; the straight-through estimator pretends that it is
-    one, so the float weight behind the codes keeps learning.
+    The estimator pretends that rounding has gradient one, so the weight behind the codes keeps learning.
 
     Args:
         scheme: any of the six.
@@ -124,10 +123,6 @@ class LearnedCodebook(FakeQuantize):
     The gradient of a centroid is the sum of the gradients of its weights; autograd finds it by itself,
     since decoding is a look-up. The float weights behind stay as they were. With ``keep_zero`` the
     centroid 0 does not move, so a pruned weight stays pruned.
-
-    Args:
-        scheme: gives the first centroids, and the codes, which never change.
-        weight: the weight to start from.
 
     Source: Han, Mao, Dally, Deep Compression, 2016, section 3.3, equation 3 (arXiv:1510.00149).
     Chapter: 18.

@@ -38,7 +38,6 @@ class PerTensor(_OneBlock):
     """
 
     def rows(self, shape: tuple[int, ...]) -> int:
-        """Count the rows that a weight of this shape has."""
         return 1
 
     def split(self, weight: Float[Tensor, "..."]) -> list[Float[Tensor, "rows columns"]]:
@@ -57,7 +56,6 @@ class PerChannel(_OneBlock):
     """
 
     def rows(self, shape: tuple[int, ...]) -> int:
-        """Count the rows that a weight of this shape has."""
         return shape[0]
 
     def split(self, weight: Float[Tensor, "..."]) -> list[Float[Tensor, "rows columns"]]:
@@ -106,26 +104,14 @@ Granularity = PerTensor | PerChannel | PerGroup
 
 
 def to_json(value: Any) -> dict[str, Any]:
-    """Write a frozen dataclass as JSON-able values.
-
-    A flag that is not set is left out, so that a new flag changes no older file.
-    """
+    """Write a frozen dataclass as JSON; a flag that is not set is left out, as in every older file."""
     found = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
     written = {name: to_json(one) if is_dataclass(one) else one for name, one in found.items()}
     return {"name": type(value).__name__} | {k: v for k, v in written.items() if v is not False}
 
 
 def from_json(classes: Iterable[type], values: Any, what: str) -> Any:
-    """Read back what ``to_json`` wrote; the class itself checks its arguments.
-
-    Args:
-        classes: those that the value may be of.
-        values: from anywhere, a stranger's file included.
-        what: how a message calls the value.
-
-    Raises:
-        CompressionError: the values name none of the classes or carry odd arguments.
-    """
+    """Read back what ``to_json`` wrote, from anywhere; the class itself checks its arguments."""
     if not isinstance(values, Mapping) or not isinstance(values.get("name"), str):
         raise CompressionError(f"A {what} was expected as a mapping with a name; found {values!r:.80}.")
     kinds = {kind.__name__: kind for kind in classes}

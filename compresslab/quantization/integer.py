@@ -162,10 +162,7 @@ class IntegerLinear(IntegerLayer):
 class IntegerConvolution(IntegerLayer):
     """A convolution in integers: every window a row, then one matrix product; see ``IntegerLayer``.
 
-    Padding holds the code of zero, not the code 0.
-
-    Args:
-        like: the convolution whose kernel size, stride, padding, dilation, groups and bias to keep.
+    Padding holds the code of zero, not the code 0. The settings and the bias are those of ``like``.
 
     Raises:
         CompressionError: its padding is not with zeros.

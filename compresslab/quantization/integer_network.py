@@ -14,32 +14,15 @@ from compresslab.models.inputs import fitted
 from compresslab.models.tracing import Watching
 from compresslab.quantization.clipping import Clip, MinMax
 from compresslab.quantization.folding import fold_norms
-from compresslab.quantization.granularity import PerChannel, PerGroup
-from compresslab.quantization.integer import Grid, IntegerConvolution, IntegerLinear
+from compresslab.quantization.integer import Grid
 from compresslab.quantization.integer_rules import (
-    ADDITIONS,
-    AVERAGES,
-    CONVOLUTIONS,
-    MEAN_CALLS,
-    MEANS,
-    RELU,
     activations,
     grid_holder,
     held_nodes,
-    is_layer,
-    mean_axes,
+    step_for,
     traced_by_rules,
 )
-from compresslab.quantization.integer_steps import (
-    IntegerAdd,
-    IntegerAverage,
-    IntegerMean,
-    IntegerReLU,
-    QuantizeInput,
-)
-from compresslab.quantization.layers import QuantizedLayer
-from compresslab.quantization.scheme import QuantizedTensor
-from compresslab.quantization.uniform import Symmetric
+from compresslab.quantization.integer_steps import QuantizeInput
 
 _MOST_VALUES = 2**20  # of inputs that run at once while activations are observed: 4 MB
 
@@ -142,7 +125,7 @@ def _converted(traced: fx.GraphModule, grids: Mapping[fx.Node, Grid], builder: A
     for node in activations(traced.graph.nodes):  # planned as a whole first: converting changes the nodes
         if node is not source:
             inputs = [grids[grid_holder(one)] for one in activations(node.all_input_nodes)]
-            plan.append((node, _step(node, inputs, grids.get(grid_holder(node)))))
+            plan.append((node, step_for(node, inputs, grids.get(grid_holder(node)))))
     traced.add_submodule("quantize_input", QuantizeInput(grids[grid_holder(source)]))
     for node, step in plan:
         if step is not None:
@@ -159,35 +142,3 @@ def _converted(traced: fx.GraphModule, grids: Mapping[fx.Node, Grid], builder: A
     traced.delete_all_unused_submodules()
     traced.meta["builder"] = builder
     return traced.eval()
-
-
-def _step(node: fx.Node, inputs: list[Grid], target: Grid | None) -> nn.Module | None:
-    """Make the integer counterpart of an operation; None for a function that works on codes as they are."""
-    layer: Any = node.meta["layer"]
-    if is_layer(node, nn.Linear):
-        return IntegerLinear(_codes(layer), layer.bias, inputs[0], target)
-    if is_layer(node, *CONVOLUTIONS):
-        return IntegerConvolution(layer, _codes(layer), inputs[0], target)
-    if target is None:  # only the last layer has no grid, and it has weights
-        raise CompressionError(f"The operation {node.name!r:.80} ends the network; end it with a layer.")
-    if node.target in ADDITIONS:
-        return IntegerAdd(inputs[0], inputs[1], target)
-    if is_layer(node, *RELU):
-        return IntegerReLU(target, 6.0 if is_layer(node, nn.ReLU6) else None)
-    if is_layer(node, *MEANS):
-        return IntegerMean(target, (2,) if is_layer(node, nn.AdaptiveAvgPool1d) else (2, 3))
-    if node.target in MEAN_CALLS:
-        return IntegerMean(target, mean_axes(node), bool(node.kwargs.get("keepdim", False)))
-    return IntegerAverage(target, layer) if is_layer(node, *AVERAGES) else layer
-
-
-def _codes(layer: Any) -> QuantizedTensor:
-    if not isinstance(layer, QuantizedLayer):
-        return Symmetric(8, PerChannel()).quantize(layer.weight)
-    code = layer.quantized
-    if not isinstance(code.scheme, Symmetric) or isinstance(code.scheme.granularity, PerGroup):
-        raise CompressionError(
-            f"A layer quantized by {code.scheme} was given; integer sums need Symmetric weights, "
-            "per tensor or per channel."
-        )
-    return code

@@ -41,9 +41,7 @@ class IntegerReLU(_OnGrid):
 
 
 class IntegerAdd(Gridded):
-    """Add activations of two grids on a third.
-
-    Both factors share one shift, so that the sum is rounded once.
+    """Add activations of two grids on a third; both factors share one shift, so the sum is rounded once.
 
     Raises:
         CompressionError: the target's steps are so fine that an int32 could overflow.
@@ -88,13 +86,10 @@ class IntegerMean(_OnGrid):
 
 
 class IntegerAverage(_OnGrid):
-    """Average every window to one code of the same grid, halves upward; padding holds the code of zero.
-
-    Args:
-        like: the pooling whose kernel size, stride, padding and way of counting to keep.
+    """Average every window as a pooling layer does, halves upward; padding holds the code of zero.
 
     Raises:
-        CompressionError: it rounds its size up, or divides by a number of its own.
+        CompressionError: the layer rounds its size up, or divides by a number of its own.
     """
 
     def __init__(self, grid: Grid, like: Any) -> None:

@@ -100,13 +100,8 @@ def _blank(kind: type[nn.Module]) -> nn.Module:
 def hold_codes(layer: nn.Module, name: str, quantized: QuantizedTensor) -> None:
     """Let a layer hold codes in the place of one of its weights, in place.
 
-    Why in place: whoever holds the layer, a plain list or a second module, goes on with the same one.
-
-    Args:
-        layer: any layer; one that trains through quantization stops to.
-        name: the weight's attribute, ``"weight"`` of most layers.
-        quantized: codes with the output channels on the first axis: the weight of a transposed convolution
-            is quantized as ``weight.transpose(0, 1)``.
+    Why in place: whoever holds the layer, a plain list or a second module, goes on with the same one. The
+    codes have the output channels first: those of a transposed convolution are of ``weight.transpose(0, 1)``.
 
     Raises:
         CompressionError: the layer has attributes of the names that the codes need.

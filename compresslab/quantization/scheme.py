@@ -23,12 +23,7 @@ Layout = dict[str, tuple[tuple[int, ...], torch.dtype]]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class QuantizedTensor:
-    """Hold a weight as codes and the few parameters that decode them.
-
-    Args:
-        scheme: the value that fitted and encoded it.
-        codes: one small integer for each weight, in the weight's shape.
-        parameters: what is stored beside the codes, each with rows on its first axis.
+    """Hold a weight as codes, one small integer each, and the few parameters of each row that decode them.
 
     Raises:
         CompressionError: codes or parameters do not have the types and shapes of the scheme.
@@ -56,7 +51,6 @@ class QuantizedTensor:
 
     @property
     def bits(self) -> int:
-        """Bits of one packed code; the parameters come on top."""
         return self.scheme.bits
 
     @property

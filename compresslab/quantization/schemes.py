@@ -196,10 +196,7 @@ SCHEMES: Mapping[str, type[Scheme]] = MappingProxyType(
 
 
 def scheme_from_dict(values: Any) -> Scheme:
-    """Read back what ``scheme.to_dict()`` wrote.
-
-    Raises:
-        CompressionError: the values name no scheme or carry odd arguments.
+    """Read back what ``scheme.to_dict()`` wrote, from anywhere.
 
     >>> scheme_from_dict(Ternary(factor=0.5).to_dict())
     Ternary(granularity=PerTensor(), factor=0.5)

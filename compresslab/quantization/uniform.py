@@ -153,10 +153,9 @@ class Symmetric(_Uniform):
 
 @dataclass(frozen=True)
 class Asymmetric(_Uniform):
-    """Space the levels evenly over the row's own range, stretched to hold zero.
+    """Space the levels evenly over the row's own range, stretched so that zero is a level exactly.
 
-    The levels are ``scale * ((0 .. 2**bits - 1) - zero_point)``. Zero is a level exactly, so that
-    padding and pruned weights cost no error.
+    The levels are ``scale * ((0 .. 2**bits - 1) - zero_point)``.
 
     Args:
         bits: width of a code, 1 to 8.
