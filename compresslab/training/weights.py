@@ -27,8 +27,8 @@ def weights_in(model: nn.Module, protect: Collection[Any] = ()) -> dict[Weight, 
     weights = [weight for weight in layer_weights(model) if not weight.is_codes]
     if not weights:
         raise CompressionError(
-            f"{type(model).__name__:.80} has no layer with weights in floats, linear or convolution, say; "
-            "prune and penalise before quantize."
+            f"{type(model).__name__:.80} has no linear or convolution layer in floats, nor another with "
+            "weights; prune and penalise before quantize."
         )
     check_collection(protect)
     left_out = assigned(weights, dict.fromkeys(protect, True), "layer to protect")

@@ -156,8 +156,8 @@ SCORES = [
 MODELS = [
     (lambda: prune_weights(quantize(network(), Symmetric(4)), criteria.magnitude, 0.5), "before quantize"),
     (weights(model=nn.ReLU()), "no linear or convolution"),
-    (lambda: prune_weights(pruned_by_torch(), criteria.magnitude, 0.5), "make it permanent"),
-    (weights(model=nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4)))), "make it permanent"),
+    (lambda: prune_weights(pruned_by_torch(), criteria.magnitude, 0.5), r"prune\.remove"),
+    (weights(model=nn.Sequential(parametrizations.weight_norm(nn.Linear(4, 4)))), "remove_parametrizations"),
     (neurons(model=of_no_known_images()), "example="),
     (lambda: criteria.norm_scale(network()), r"models\.residual"),
     *[
