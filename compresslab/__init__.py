@@ -47,8 +47,7 @@ __all__ = [
 # fmt: on
 
 EVENING = {
-    "errors": ("errors",),
-    "models": ("models.architectures", "models.tracing"),
+    "models": ("models.architectures",),
     "quantization": (
         "quantization.granularity",
         "quantization.scheme",
@@ -56,7 +55,7 @@ EVENING = {
         "quantization.layers",
         "quantization.quantizing",
     ),
-    "training": ("training.accuracy", "training.loop"),
+    "training": ("training.loop",),
     "surgery": ("surgery.units", "surgery.graph", "surgery.cutting"),
     "storage": ("storage.bits", "storage.container"),
     "measuring": ("measuring.report",),

@@ -84,9 +84,7 @@ class Report:
     def single(self, accuracy: Accuracy) -> Bool[Tensor, " images"]:
         """Return the single answers behind an accuracy of this report."""
         if accuracy.hits is None:
-            raise CompressionError(
-                f"The single answers of {self.name!r} were asked, but only counts are held."
-            )
+            raise CompressionError(f"Single answers of {self.name!r} were asked; only counts are held.")
         return accuracy.hits
 
     @property

@@ -60,7 +60,8 @@ class Weight:
             raise CompressionError(
                 f"The weight of layer {self.name!r:.80} is computed at every call, so a change to it would "
                 "be lost; make it a plain parameter first: freeze_gates(model), or torch.nn.utils."
-                f"parametrize.remove_parametrizations(layer, {self.parameter!r}), or prune.remove of torch."
+                f"parametrize.remove_parametrizations(layer, {self.parameter!r}), remove_weight_norm or "
+                "prune.remove."
             )
 
 

@@ -58,4 +58,5 @@ def size_bound(counts: Int[np.ndarray, "contexts alphabet"]) -> float:
     starts = (starts * ((_WHOLE - tables.shape[1]) / weights.sum(axis=1, keepdims=True))).astype(np.int64)
     starts += np.arange(tables.shape[1])
     shares = np.diff(starts, append=_WHOLE) / _WHOLE
-    return tables.size + 2 * (contexts > 1) - float(np.sum(counts * np.log2(shares))) / 8
+    bits = -float(np.sum(counts * np.log2(shares)))
+    return tables.size + 2 * (contexts > 1) + int(bits / 8)  # a part of a byte need not be written

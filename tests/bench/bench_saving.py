@@ -4,7 +4,7 @@
 
 Processor time of one thread; the peak of resident memory in parts of the codes (a byte each). Linux
 only, as it reads /proc. Exits with 1 if a mark is missed: 6 s for the network, 20 s and 1.5 times the codes
-for 4 bits. A layer of 8 bits is shown without a mark for memory: its file alone takes nine tenths of its codes.
+for 4 bits. A layer of 8 bits is shown without a mark for memory: its file alone takes nine tenths of it.
 """
 
 import sys

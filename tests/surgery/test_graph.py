@@ -173,7 +173,6 @@ HELD = {
     "matmul": (lambda net, x, y: torch.matmul(x, y).flatten(1), "matmul (matmul) has no rule"),
     "by hand": (lambda net, x, y: (x @ y).flatten(1), "matmul (matmul) has no rule"),
     "einsum": (lambda net, x, y: torch.einsum("bchw,bdhw->bcd", x, y).flatten(1), "(einsum) has no rule"),
-    "glu": (lambda net, x, y: functional.glu(x, 1).flatten(1), "glu (glu) has no rule"),
     "sorted": (lambda net, x, y: x.sort(1).values.flatten(1), "sort (sort) has no rule"),
     "all as one": (lambda net, x, y: x.view(-1, 64), "their number, 64, is written in the code"),
     "in places": (lambda net, x, y: x.view(-1, 4, 16).flatten(1), "their number, 4, is written in the code"),
