@@ -32,7 +32,7 @@ COLUMNS = ("measure", "8 bits", "half the weights", "half the neurons", "train",
 
 
 def percent(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.0f} %"
+    return f"{100 * part / whole:.1f} %"
 
 
 def measured(case: Case) -> str:
@@ -47,9 +47,9 @@ def quantized(case: Case) -> str:
 
 
 def pruned(case: Case) -> str:
-    weights = layer_weights(cl.prune_weights(case.model(), criteria.magnitude, 0.5))
-    zeros = sum(int((weight.value == 0).sum()) for weight in weights)
-    return f"{percent(zeros, sum(weight.value.numel() for weight in weights))} zeros"
+    small = cl.prune_weights(case.model(), criteria.magnitude, 0.5)
+    once = {weight.value.data_ptr(): weight.value for weight in layer_weights(small)}.values()
+    return f"{percent(sum(int((w == 0).sum()) for w in once), sum(w.numel() for w in once))} zeros"
 
 
 def cut(case: Case) -> str:
@@ -104,7 +104,7 @@ def cell(name: str, column: str) -> str:
     try:
         return STEPS[column](CASES[name])
     except CompressionError as refusal:
-        return f"refused: {refusal}"
+        return f"refused: {' '.join(str(refusal).split())}"
 
 
 def table() -> str:

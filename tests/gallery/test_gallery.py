@@ -13,9 +13,13 @@ from networks import CASES
 
 from compresslab.errors import CompressionError
 from compresslab.models import layer_weights
+from compresslab.pruning import criteria, prune_neurons
 from compresslab.quantization import Symmetric
 from compresslab.quantization.quantizing import quantize
+from compresslab.storage.container import load, save
+from tests.ignoring import law
 
+HELD = {"GRU language model, tied"}
 each = pytest.mark.parametrize("name", CASES)
 
 
@@ -41,6 +45,26 @@ def test_all_weights_become_codes_that_are_as_near_as_the_grid_allows(name):
         apart = (weight.value - before[weight.name]).abs().max()
         # one scale for the tensor: half a step, and the rounding of float32 beside it
         assert apart <= before[weight.name].abs().max() / 127 * (0.5 + 1e-5), weight.name
+
+
+@each
+def test_a_cut_network_answers_as_one_whose_readers_ignore_what_went(name):
+    if name in HELD:
+        pytest.skip("nothing of it can be cut, as the table says")
+    inputs = CASES[name].batches(1)[0][0]
+    law(CASES[name].model(), inputs, 1e-5, far=1e-3)
+
+
+@each
+def test_what_was_cut_and_quantized_comes_back_from_its_file(name, tmp_path):
+    if name in HELD:
+        pytest.skip("nothing of it can be cut, as the table says")
+    case, path = CASES[name], tmp_path / "network.clab"
+    inputs = case.batches(1)[0][0]
+    small = quantize(prune_neurons(case.model(), criteria.l2_norm, 0.5, example=inputs), Symmetric(8))
+    save(small, path)
+    again = load(path, into=case.build(), example=inputs)
+    assert table.equal(table.answers(small, inputs), table.answers(again, inputs))
 
 
 def test_a_network_without_a_weight_is_refused_in_words():
