@@ -15,7 +15,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from compresslab.errors import CompressionError, whole
-from compresslab.quantization.granularity import Granularity, check_choice, to_json
+from compresslab.quantization.granularity import Granularity
+from compresslab.quantization.values import check_choice, to_json
 
 Parameters = Mapping[str, Shaped[Tensor, "rows ..."]]
 Layout = dict[str, tuple[tuple[int, ...], torch.dtype]]

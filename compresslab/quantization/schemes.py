@@ -11,10 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from compresslab.errors import CompressionError
-from compresslab.quantization.granularity import Granularity, PerTensor, from_json
+from compresslab.quantization.granularity import Granularity, PerTensor
 from compresslab.quantization.kmeans import kmeans_centroids
 from compresslab.quantization.scheme import Layout, Parameters, Scheme
 from compresslab.quantization.uniform import Asymmetric, Symmetric
+from compresslab.quantization.values import from_json
 
 
 @dataclass(frozen=True)

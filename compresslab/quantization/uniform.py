@@ -16,8 +16,9 @@ from torch import Tensor
 
 from compresslab.errors import CompressionError
 from compresslab.quantization.clipping import Clip, MinMax
-from compresslab.quantization.granularity import Granularity, PerTensor, check_choice
+from compresslab.quantization.granularity import Granularity, PerTensor
 from compresslab.quantization.scheme import Layout, Parameters, Scheme
+from compresslab.quantization.values import check_choice
 
 _TILE = 2**17  # weights: 512 kB of float32, a share of a common second-level cache
 

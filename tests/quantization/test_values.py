@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from strategies import clips, granularities, schemes
 
 from compresslab.quantization.clipping import LeastSquares, MinMax, Percentile
-from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor, from_json, to_json
+from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
 from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary, scheme_from_dict
 from compresslab.quantization.uniform import Asymmetric, Symmetric
+from compresslab.quantization.values import from_json, to_json
 
 # as files of the first version hold them, in the order of the words
 WRITTEN = {
