@@ -174,8 +174,6 @@ def refused_into():
     counter[1].running_mean = torch.zeros(2, dtype=torch.int64)
     tied = stranger()
     tied[1].bias = tied[1].weight
-    padded = stranger()
-    padded[0].padding_mode = "circular"
     return {
         "0.weight has shape": wide,
         "surplus tensor '3.bias'": short,
@@ -183,7 +181,6 @@ def refused_into():
         "1.running_mean is torch.float32 in the file, torch.int64": counter,
         "one tensor": tied,
         "quantized already": quantized(stranger(), Symmetric(8)),
-        "padding_mode": padded,
     }
 
 

@@ -48,7 +48,7 @@ def sparse_floats():
 
 def sparse_codes():
     model = with_codes(small(), {"conv2": Symmetric(3, PerChannel()), "fc2": KMeans(2), "fc1": Symmetric(4)})
-    model.fc1.codes[torch.arange(20 * 64).reshape(20, 64) % 7 != 0] = 0
+    model.fc1.weight_codes[torch.arange(20 * 64).reshape(20, 64) % 7 != 0] = 0
     return model
 
 
