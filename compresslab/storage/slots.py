@@ -75,6 +75,10 @@ def check_fit(entries: Sequence[Entry], model: nn.Module, resize: bool = False, 
     for place, entry in enumerate(entries):
         slot, home = slots[entry.name], place if entry.same is None else entry.same
         _check_slot(entry, slot, model, weights, None if resize else shapes[entry.name])
+        if isinstance(slot, nn.Parameter) != isinstance(slots[entries[home].name], nn.Parameter):
+            raise CompressionError(
+                f"{entry.name} and {entries[home].name} are one tensor; one only is trained."
+            )
         name, other = homes.setdefault(id(slot), (entry.name, home))
         if other != home:
             raise CompressionError(
