@@ -76,9 +76,7 @@ def check_fit(entries: Sequence[Entry], model: nn.Module, resize: bool = False, 
         slot, home = slots[entry.name], place if entry.same is None else entry.same
         _check_slot(entry, slot, model, weights, None if resize else shapes[entry.name])
         if isinstance(slot, nn.Parameter) != isinstance(slots[entries[home].name], nn.Parameter):
-            raise CompressionError(
-                f"{entry.name} and {entries[home].name} are one tensor; one only is trained."
-            )
+            raise CompressionError(f"{entry.name} is one tensor with one that is not trained alike.")
         name, other = homes.setdefault(id(slot), (entry.name, home))
         if other != home:
             raise CompressionError(
