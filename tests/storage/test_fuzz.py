@@ -323,9 +323,10 @@ def test_two_thousand_changed_files():
 
 @needs_proc
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_a_hundred_thousand_changed_files():
-    check(in_a_fresh_process(100_000, 1), 100_000)
+@pytest.mark.timeout(1800)
+def test_ten_thousand_changed_files():
+    """A hundred thousand take a quarter of an hour now: that is the long command above."""
+    check(in_a_fresh_process(10_000, 1), 10_000)
 
 
 def write_hog(path, seed):
