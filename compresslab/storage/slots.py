@@ -76,7 +76,7 @@ def check_fit(entries: Sequence[Entry], model: nn.Module, resize: bool = False, 
         slot, home = slots[entry.name], place if entry.same is None else entry.same
         _check_slot(entry, slot, model, weights, None if resize else shapes[entry.name])
         if isinstance(slot, nn.Parameter) != isinstance(slots[entries[home].name], nn.Parameter):
-            raise CompressionError(f"{entry.name} is one tensor with one that is not trained alike.")
+            raise CompressionError(f"{entry.name} is tied to a tensor of another kind; write each by itself.")
         name, other = homes.setdefault(id(slot), (entry.name, home))
         if other != home:
             raise CompressionError(
