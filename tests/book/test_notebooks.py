@@ -8,6 +8,9 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
+import forms
+import jupytext
+import plain
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,8 +23,16 @@ LOCAL = {
     "a version": r"(?i)\b(torch|numpy|python)\S*[ =]+\d+\.\d+\.\d+",
 }
 
+# The chapters that are in the learner's form: few rounds, few cells. Add a chapter's number when it is.
+FORMED = ["01", "02", "03"]
+TEXTS = {path.stem[:2]: path for path in sorted((ROOT / "book" / "chapters").glob("*.md"))}
+FOLDED = {"hide-input", "hide-cell"}  # tags of plumbing: its code is folded until a reader opens it
+PREDICT = "```{predict}"
+ENDS = re.compile(rf"^#+ |{re.escape(forms.EXPLAIN)}|{re.escape(PREDICT)}", re.MULTILINE)
+
 pytestmark = pytest.mark.skipif(not NOTEBOOKS, reason="no notebooks yet")
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+formed = pytest.mark.parametrize("number", FORMED)
 
 
 def cells(path: Path, kind: str) -> list[dict]:
@@ -58,10 +69,96 @@ def prose_words(source: str) -> int:
 
 @each
 def test_cells_are_short(path):
-    lengths = [len(cell["source"].splitlines()) for cell in code(path)]
+    """Folded plumbing may be longer than what a reader sees, but no cell is a page."""
+    lengths = [len(cell["source"].splitlines()) for cell in code(path) if not tags(cell) & FOLDED]
     assert statistics.median(lengths) <= 5
     assert sum(length < 12 for length in lengths) >= 0.9 * len(lengths), sorted(lengths)
-    assert max(lengths) <= 25
+    assert max(len(cell["source"].splitlines()) for cell in code(path)) <= 25
+
+
+# ------------------------------------------------------------------ the learner's form
+
+
+def taught(number: str) -> list[tuple[str, dict]]:
+    """Return the kind and the cell of a chapter up to its exercises: prose as written, code as it ran."""
+    path = TEXTS[number]
+    ran = iter(code(ROOT / "notebooks" / f"{path.stem}.ipynb")[1:])  # the first cell is not in the text
+    found = []
+    for cell in jupytext.read(path, fmt="md:myst").cells:
+        if cell.cell_type == "code":
+            found.append(("code", next(ran)))
+            assert found[-1][1]["source"] == cell.source, f"run: make notebooks ONLY={number}"
+        elif re.search(r"^## Exercises", cell.source, re.MULTILINE):
+            break
+        else:
+            found.append(("prose", {"source": cell.source}))
+    return found
+
+
+def questions(number: str) -> list[str]:
+    """Return the body of each prediction."""
+    prose = [cell["source"] for kind, cell in taught(number) if kind == "prose"]
+    found = [block for source in prose for block in plain.blocks(source)]
+    return [block.body for block in found if isinstance(block, plain.Directive) and block.name == "predict"]
+
+
+def answers(number: str) -> list[list[dict]]:
+    """Return for each prediction the code that answers it: up to its explanation, or to a heading."""
+    rounds, asked = [], False
+    for kind, cell in taught(number):
+        if kind == "prose":
+            ends = ENDS.findall(cell["source"])
+            asked = ends[-1] == PREDICT if ends else asked
+            rounds += [[] for end in ends if end == PREDICT]
+        elif asked:
+            rounds[-1].append(cell)
+    return rounds
+
+
+def visible(number: str) -> list[str]:
+    return [cell["source"] for kind, cell in taught(number) if kind == "code" and not tags(cell) & FOLDED]
+
+
+def test_chapters_in_form_are_chapters_and_named_once():
+    assert set(FORMED) <= set(TEXTS)
+    assert sorted(set(FORMED)) == FORMED
+
+
+@formed
+def test_a_chapter_has_four_to_six_rounds(number):
+    assert "**Predict.**" not in TEXTS[number].read_text(encoding="utf-8"), "a prediction is a block"
+    assert number == "00" or 4 <= len(questions(number)) <= 6
+
+
+@formed
+def test_each_choice_has_feedback(number):
+    for body in questions(number):
+        question, *choices = body[: body.index("\n: ")].rsplit("\n\n", 1)
+        choices = [found["choice"] for found in forms.CHOICE.finditer(body)]
+        assert len(choices) >= 2, body
+        assert len(set(choices)) == len(choices), body
+        assert not forms.CHOICE.sub("", body.removeprefix(question)).strip(), "a choice without feedback"
+        assert question.rstrip().endswith(("?", ".")), f"{question!r} ends in a choice without feedback"
+
+
+@formed
+def test_a_round_is_answered_by_more_than_true(number):
+    """A number, a table or a figure: whoever guessed wants to see how far off that was."""
+    for question, cells in zip(questions(number), answers(number), strict=True):
+        assert cells, f"no code answers {question!r}"
+        rich = [kind for cell in cells for output in cell["outputs"] for kind in output.get("data", {})]
+        lines = "\n".join(texts(cell) for cell in cells).splitlines()
+        said = [line for line in lines if line.strip() and not re.search(r": True$|^\s*[✓✔]", line)]
+        assert said or rich, question
+
+
+@formed
+def test_a_reader_sees_at_most_25_cells_and_no_line_over_80(number):
+    assert len(visible(number)) <= 25
+    assert not [line for source in visible(number) for line in source.splitlines() if len(line) > 80]
+
+
+# ------------------------------------------------------------------ every notebook
 
 
 @each
