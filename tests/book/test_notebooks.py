@@ -24,7 +24,7 @@ LOCAL = {
 }
 
 # The chapters that are in the learner's form: few rounds, few cells. Add a chapter's number when it is.
-FORMED = ["01", "02", "03", "04", "05", "06", "07"]
+FORMED = ["00", "01", "02", "03", "04", "05", "06", "07"]
 TEXTS = {path.stem[:2]: path for path in sorted((ROOT / "book" / "chapters").glob("*.md"))}
 FOLDED = {"hide-input", "hide-cell"}  # tags of plumbing: its code is folded until a reader opens it
 PREDICT = "```{predict}"
