@@ -28,6 +28,7 @@ FORMED = ["00", "01", "02", "03", "04", "05", "06", "07"]
 TEXTS = {path.stem[:2]: path for path in sorted((ROOT / "book" / "chapters").glob("*.md"))}
 FOLDED = {"hide-input", "hide-cell"}  # tags of plumbing: its code is folded until a reader opens it
 PREDICT = "```{predict}"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 ENDS = re.compile(rf"^#+ |{re.escape(forms.EXPLAIN)}|{re.escape(PREDICT)}", re.MULTILINE)
 
 pytestmark = pytest.mark.skipif(not NOTEBOOKS, reason="no notebooks yet")
@@ -130,26 +131,75 @@ def test_a_chapter_has_four_to_six_rounds(number):
     assert number == "00" or 4 <= len(questions(number)) <= 6
 
 
+def faults(body: str) -> list[str]:
+    """Return what is wrong with the choices of a prediction."""
+    question = forms.CHOICE.split(body, maxsplit=1)[0]
+    choices = [found["choice"] for found in forms.CHOICE.finditer(body)]
+    rest = forms.CHOICE.sub("", body.removeprefix(question)).strip()
+    found = {
+        "fewer than two choices": len(choices) < 2,
+        "a choice twice": len(set(choices)) < len(choices),
+        "a choice without feedback": bool(rest) or question.rstrip()[-1:] not in ("?", "."),
+    }
+    return [fault for fault, there in found.items() if there]
+
+
 @formed
 def test_each_choice_has_feedback(number):
-    for body in questions(number):
-        question, *choices = body[: body.index("\n: ")].rsplit("\n\n", 1)
-        choices = [found["choice"] for found in forms.CHOICE.finditer(body)]
-        assert len(choices) >= 2, body
-        assert len(set(choices)) == len(choices), body
-        assert not forms.CHOICE.sub("", body.removeprefix(question)).strip(), "a choice without feedback"
-        assert question.rstrip().endswith(("?", ".")), f"{question!r} ends in a choice without feedback"
+    assert not {body: faults(body) for body in questions(number) if faults(body)}
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ("Far?\n\nYes\n: Right.", "fewer than two choices"),
+        ("Far?\n\nYes\n: Right.\n\nYes\n: Wrong.", "a choice twice"),
+        ("Far?\n\nYes\n: Right.\n\nNo\n\nHalf\n: Wrong.", "a choice without feedback"),
+        ("Far?\n\nNo\n\nYes\n: Right.\n\nHalf\n: Wrong.", "a choice without feedback"),
+    ],
+)
+def test_a_choice_that_says_nothing_is_found(body, fault):
+    assert faults(body) == [fault]
+    assert not faults("Far?\n\nYes\n: Right.\n\nNo\n: Wrong,\n  by a step.")
+
+
+def shows(cells: list[dict]) -> bool:
+    """Say whether cells show more than that something is true: a number, a table or a figure."""
+    rich = [kind for cell in cells for output in cell["outputs"] for kind in output.get("data", {})]
+    lines = [line for cell in cells for line in texts(cell).splitlines() if line.strip()]
+    return bool(rich) or any(not re.search(r": True$|^\s*[✓✔]", line) for line in lines)
 
 
 @formed
 def test_a_round_is_answered_by_more_than_true(number):
-    """A number, a table or a figure: whoever guessed wants to see how far off that was."""
-    for question, cells in zip(questions(number), answers(number), strict=True):
-        assert cells, f"no code answers {question!r}"
-        rich = [kind for cell in cells for output in cell["outputs"] for kind in output.get("data", {})]
-        lines = "\n".join(texts(cell) for cell in cells).splitlines()
-        said = [line for line in lines if line.strip() and not re.search(r": True$|^\s*[✓✔]", line)]
-        assert said or rich, question
+    """Whoever guessed wants to see how far off that was."""
+    rounds = zip(questions(number), answers(number), strict=True)
+    assert not [question for question, cells in rounds if not shows(cells)]
+
+
+def test_true_alone_is_no_answer():
+    claims = {"outputs": [{"name": "stdout", "text": ["it falls: True\n", "✓ it falls\n"]}]}
+    number = {"outputs": [{"name": "stdout", "text": ["errors: 3\n"]}]}
+    assert not shows([])
+    assert not shows([claims, {"outputs": []}])
+    assert shows([claims, number])
+    assert shows([{"outputs": [{"data": {"image/png": "..."}}]}])
+
+
+@formed
+def test_every_figure_has_a_caption_that_the_reader_sees(number):
+    """It stands below the figure; of a figure that answers a prediction, in the explanation."""
+    waiting = []
+    for kind, cell in taught(number):
+        if kind == "prose":
+            captioned = re.match(
+                rf"({re.escape(forms.EXPLAIN)})?\*Figure\. \S.*\*$", cell["source"], re.MULTILINE
+            )
+            assert captioned or not waiting, waiting
+            waiting = []
+        elif {"image/png", "image/svg+xml", WIDGET} & {k for o in cell["outputs"] for k in o.get("data", {})}:
+            waiting.append(cell["id"])
+    assert not waiting
 
 
 @formed
