@@ -22,6 +22,7 @@ HIDDEN = {  # what the site's tags say, in JupyterLab's words
 }
 CHOICE = re.compile(r"^(?P<choice>\S.*)\n: +(?P<feedback>.*(?:\n  +.*)*)$", re.MULTILINE)
 EXPLAIN = "**Explain.** "
+CAPTION = re.compile(r"^\*Figure\. .*\*$", re.MULTILINE)  # it states what the figure shows
 CLAIMS = ("claim", "claims")  # what says a finding and fails where it is false
 SHOW, HIDE = "Choose first, then open: code and output", "Hide code and output"
 NOTES = ("admonition", "note", "tip", "seealso", "warning")
@@ -131,7 +132,8 @@ class Participant(Plain):
     def text(self, text: str) -> str:
         if self.solution:
             return ""
-        return explanation(text)[1].strip("\n") if text.startswith(EXPLAIN) else text
+        text = explanation(text)[1] if text.startswith(EXPLAIN) else text
+        return CAPTION.sub("", text).strip("\n")
 
     def unfold(self, summary: str, body: str) -> str:
         return f"- {summary}"
