@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import nbformat
 from plain import Directive, blocks, inline, prose
 
-from compresslab.teaching.answers import questions
-from compresslab.teaching.tasks import TASKS
+from compresslab.exercises.answers import questions
+from compresslab.exercises.tasks import TASKS
 
 HIDDEN = {  # what the site's tags say, in JupyterLab's words
     "hide-input": {"source_hidden": True},

@@ -37,7 +37,17 @@ from py_compile import PycInvalidationMode
 import coverage
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("models", "quantization", "training", "surgery", "storage", "measuring", "pruning", "teaching")
+ROOMS = (
+    "models",
+    "quantization",
+    "training",
+    "surgery",
+    "storage",
+    "measuring",
+    "pruning",
+    "teaching",
+    "exercises",
+)
 MUTATED = ("quantization", "surgery", "storage", "measuring", "pruning")
 ABOVE_ALL = ("tests/test_verbs.py", "tests/test_yardstick.py")
 MARK = 0.95

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from compresslab.exercises.task import EIGHT, Task, random
 from compresslab.quantization.clipping import LeastSquares
 from compresslab.quantization.granularity import PerChannel, PerTensor
 from compresslab.quantization.uniform import Symmetric
 from compresslab.teaching.checkpoints import load
-from compresslab.teaching.task import EIGHT, Task, random
 
 # 02-3: each row on a symmetric grid of its own
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from compresslab.teaching.answers import AnswerError, habit, questions
-from compresslab.teaching.exercises import check
-from compresslab.teaching.tasks import TASKS
+from compresslab.exercises.answers import AnswerError, habit, questions
+from compresslab.exercises.checking import check
+from compresslab.exercises.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = "\n".join(

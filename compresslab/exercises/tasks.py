@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from compresslab.teaching.counting_tasks import MACS, MASKS, MEANS, ROOTS
-from compresslab.teaching.grid_tasks import END, HALF_STEPS, ROWS, TRITS
-from compresslab.teaching.number_tasks import LEVELS, RESCALED, SIGNS
-from compresslab.teaching.task import Task
+from compresslab.exercises.counting_tasks import MACS, MASKS, MEANS, ROOTS
+from compresslab.exercises.grid_tasks import END, HALF_STEPS, ROWS, TRITS
+from compresslab.exercises.number_tasks import LEVELS, RESCALED, SIGNS
+from compresslab.exercises.task import Task
 
 TASKS: Mapping[str, Task] = {
     "01-3": MACS,

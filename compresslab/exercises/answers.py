@@ -1,7 +1,7 @@
 """What counts as right, as a careful person would judge, and what a wrong answer gives away."""
 
 import tomllib
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from compresslab.errors import CompressionError
 
@@ -158,22 +158,6 @@ def habit(answers: Sequence[Any], rights: Sequence[Any], within: float) -> str |
     if alike([np.round(one) for one in found], right, within):
         return "Whole numbers are expected: round."
     return None
-
-
-def shown(value: Any) -> str:
-    """Write a value for a message, short whatever it holds.
-
-    >>> shown(list(range(1000)))
-    'a list of 1,000 elements'
-    """
-    if isinstance(value, Tensor | np.ndarray) and np.prod(value.shape) > 8:
-        return f"a {type(value).__name__} of shape {tuple(value.shape)}"
-    if isinstance(value, nn.Module):
-        return f"a {type(value).__name__}"
-    text = str(value.tolist()) if isinstance(value, Tensor | np.ndarray | np.generic) else repr(value)
-    if len(text) <= 80:
-        return text
-    return f"a {type(value).__name__}" + (f" of {len(value):,} elements" if isinstance(value, Sized) else "")
 
 
 def _is_truth(value: Any) -> bool:

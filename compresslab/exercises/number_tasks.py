@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compresslab.exercises.answers import AnswerError
+from compresslab.exercises.task import EIGHT, Task
 from compresslab.quantization.kmeans import kmeans_centroids
-from compresslab.teaching.answers import AnswerError
-from compresslab.teaching.task import EIGHT, Task
 
 # 06-3: the best centroids
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compresslab.exercises.answers import AnswerError
+from compresslab.exercises.task import Task, random
 from compresslab.measuring.costs import count_macs
 from compresslab.pruning.selection import count_of, smallest
 from compresslab.surgery.units import components
-from compresslab.teaching.answers import AnswerError
 from compresslab.teaching.checkpoints import load
-from compresslab.teaching.task import Task, random
 
 # 01-3: multiplications of a convolution on a square image
 
