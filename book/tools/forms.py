@@ -150,8 +150,8 @@ class Instructor(Plain):
     def solution_of(self, number: str, words: str) -> str:
         chapter, place = number.split(".")
         name = f"{int(chapter):02}-{place}"
-        known = TASKS.get(name) or questions().get(name)
-        mistakes = known.mistakes if known else ()
+        known = [one for key, one in {**questions(), **TASKS}.items() if re.fullmatch(f"{name}[a-z]?", key)]
+        mistakes = [mistake for one in known for mistake in one.mistakes]  # those of the steps, too
         listed = [
             f"- {'' if callable(wrong) else f'`{wrong!r}`: '}{sentence}" for wrong, sentence in mistakes
         ]

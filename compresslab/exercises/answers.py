@@ -91,8 +91,12 @@ def difference(answer: Any, expected: Any, within: float) -> str | None:
     A list, an array and a tensor of the same numbers are alike, and so are numbers that differ by less than
     float32 can tell.
     """
+    if _holds_text(expected):
+        return _difference_of_texts(answer, expected)
     if isinstance(answer, str) and not isinstance(expected, str):
         return "That is text; give it without quotes."
+    if _holds_text(answer) and not isinstance(expected, str | bool):
+        return "It holds text; numbers are expected, without quotes."
     if isinstance(answer, list | tuple) and isinstance(expected, str | bool) and len(answer) != 1:
         return "One answer is expected, not several."
     if isinstance(expected, str):
@@ -139,6 +143,8 @@ def habit(answers: Sequence[Any], rights: Sequence[Any], within: float) -> str |
     >>> habit([25.0, 50.0], [0.25, 0.5], 0.0)
     'That is in percent; a fraction is asked.'
     """
+    if any(_holds_text(one) for one in (*answers, *rights)):
+        return None
     try:
         found = [np.asarray(_plain(answer), dtype=np.float64) for answer in answers]
         right = [np.asarray(_plain(one), dtype=np.float64) for one in rights]
@@ -158,6 +164,20 @@ def habit(answers: Sequence[Any], rights: Sequence[Any], within: float) -> str |
     if alike([np.round(one) for one in found], right, within):
         return "Whole numbers are expected: round."
     return None
+
+
+def _holds_text(value: Any) -> bool:
+    return isinstance(value, list | tuple) and any(isinstance(one, str) for one in value)
+
+
+def _difference_of_texts(answer: Any, expected: Sequence[Any]) -> str | None:
+    given = answer.tolist() if isinstance(answer, np.ndarray) else answer
+    if not isinstance(given, list | tuple):
+        return "A list is expected, with texts in quotes."
+    if len(given) != len(expected):
+        return f"The list holds {len(given)}, expected are {len(expected)}."
+    wrong = [place for place, pair in enumerate(zip(given, expected, strict=True)) if pair[0] != pair[1]]
+    return f"{len(wrong)} of {len(given)} differ, the first at ({wrong[0]},)." if wrong else None
 
 
 def _is_truth(value: Any) -> bool:

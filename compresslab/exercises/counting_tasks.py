@@ -2,15 +2,13 @@
 
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compresslab.exercises.answers import AnswerError
-from compresslab.exercises.task import Task, random
+from compresslab.exercises.task import Task, random, without_hooks
 from compresslab.measuring.costs import count_macs
 from compresslab.pruning.selection import count_of, smallest
 from compresslab.surgery.units import components
@@ -155,27 +153,6 @@ def _outputs(model: nn.Module, name: str, images: Tensor) -> list[Tensor]:
     return seen
 
 
-def _hooks_of(model: nn.Module) -> int:
-    return sum(len(module._forward_hooks) for module in model.modules())
-
-
-def _without_hooks(mean: Callable) -> Callable:
-    """Refuse a function that leaves a hook behind, also where the network raises."""
-
-    def watched(model: nn.Module, relu: str, images: Tensor) -> Any:
-        answer = mean(model, relu, images)
-        if answer is not None and _hooks_of(model):
-            raise AnswerError("Not yet: a hook is left on the network; remove its handle.")
-        if answer is not None:
-            with suppress(Exception):  # images of another size make the network raise
-                mean(model, relu, torch.zeros(2, 1, 5, 5))
-            if _hooks_of(model):
-                raise AnswerError("Not yet: a hook is left when the network raises; use finally.")
-        return answer
-
-    return watched
-
-
 MEANS = Task(
     lambda model, relu, images: torch.cat(_outputs(model, relu, images), 1).mean(1),
     lambda: [(load("article"), relu, random(100, 1, 28, 28)) for relu in ("relu1", "relu2", "relu3")],
@@ -192,7 +169,7 @@ MEANS = Task(
         (lambda *a: torch.cat(_outputs(*a), 1).amax(1), "That is the largest, not the mean."),
     ],
     within=1e-4,
-    ask=_without_hooks,
+    ask=without_hooks,
 )
 
 

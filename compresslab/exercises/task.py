@@ -1,11 +1,14 @@
 """A function that an exercise asks for: one that is right, the cases it is tried on, and wrong ones."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from compresslab.exercises.answers import AnswerError
 
 EIGHT = (0.42, -0.90, 0.06, 0.31, -0.52, 0.88, -0.14, 0.65)  # the weights on paper, in every chapter
 
@@ -38,3 +41,24 @@ class Task:
 def random(*shape: int, seed: int = 0) -> Tensor:
     """Return normal numbers, the same every time."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _hooks_of(model: nn.Module) -> int:
+    return sum(len(module._forward_hooks) for module in model.modules())
+
+
+def without_hooks(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Refuse a function of a model, a place and images that leaves a hook behind, also on an error."""
+
+    def watched(model: nn.Module, place: str, images: Tensor, *more: Any) -> Any:
+        answer = function(model, place, images, *more)
+        if answer is not None and _hooks_of(model):
+            raise AnswerError("Not yet: a hook is left on the network; remove its handle.")
+        if answer is not None:
+            with suppress(Exception):  # images of another size make the network raise
+                function(model, place, torch.zeros(2, 1, 5, 5), *more)
+            if _hooks_of(model):
+                raise AnswerError("Not yet: a hook is left when the network raises; use finally.")
+        return answer
+
+    return watched

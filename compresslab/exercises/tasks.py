@@ -1,10 +1,13 @@
-"""What the exercises that ask for a function expect, by their names."""
+"""What the exercises that ask for a function expect, by their names; a letter behind names a step."""
 
 from collections.abc import Mapping
 
 from compresslab.exercises.counting_tasks import MACS, MASKS, MEANS, ROOTS
 from compresslab.exercises.grid_tasks import END, HALF_STEPS, ROWS, TRITS
+from compresslab.exercises.neuron_tasks import BURIED, NEW_BIAS, SAYS, SCORED, SEEN, TAYLOR
 from compresslab.exercises.number_tasks import LEVELS, RESCALED, SIGNS
+from compresslab.exercises.pruning_tasks import COST, ELASTIC, GROUPS, KEPT, MASK, SLOPE
+from compresslab.exercises.reading_tasks import CHANCE, FIRST, READ, SIGNS_OF, SUMS_OF, WORDS
 from compresslab.exercises.task import Task
 
 TASKS: Mapping[str, Task] = {
@@ -17,6 +20,24 @@ TASKS: Mapping[str, Task] = {
     "07-3": SIGNS,
     "08-3": RESCALED,
     "09-3": MASKS,
+    "10-3a": COST,
+    "10-3b": SLOPE,
+    "10-3": ELASTIC,
+    "11-3a": GROUPS,
+    "11-3b": MASK,
+    "11-3": KEPT,
     "12-3": MEANS,
+    "13-3a": SEEN,
+    "13-3b": SCORED,
+    "13-3": TAYLOR,
+    "14-3a": SAYS,
+    "14-3b": NEW_BIAS,
+    "14-3": BURIED,
     "15-3": ROOTS,
+    "16-3a": SIGNS_OF,
+    "16-3b": SUMS_OF,
+    "16-3": CHANCE,
+    "18-3a": WORDS,
+    "18-3b": FIRST,
+    "18-3": READ,
 }
