@@ -14,6 +14,7 @@ from torch import Tensor
 from compresslab.errors import CompressionError
 
 ROUNDED = 1e-3  # of a typical mistake: it is recognised in three digits
+NOISE = 1e-12  # of a whole number: 100 times 0.75 may come out a little less than 75
 SINGLE = 2e-6  # of the largest number: whoever computes in float32 is right
 
 # What a wrong answer must be turned into to be right, and what to say then.
@@ -121,7 +122,9 @@ def difference(answer: Any, expected: Any, within: float) -> str | None:
         left = left.reshape(right.shape)
     within = max(within, _leeway(right, SINGLE) if np.any(right % 1) else 0.0)
     with np.errstate(invalid="ignore"):  # infinity minus itself; the equality beside it decides
-        wrong = ~((np.abs(left - right) <= within) | (left == right) | (np.isnan(left) & np.isnan(right)))
+        noise = (left % 1 != 0) & (np.abs(left - right) <= NOISE * np.maximum(np.abs(right), 1))
+        near = (np.abs(left - right) <= within) | noise
+        wrong = ~(near | (left == right) | (np.isnan(left) & np.isnan(right)))
     if not wrong.any():
         return None
     if truth[0]:

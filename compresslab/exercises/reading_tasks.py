@@ -9,7 +9,6 @@ from torch import Tensor
 
 from compresslab.exercises.answers import AnswerError
 from compresslab.exercises.task import Task
-from compresslab.storage.huffman import canonical_codes
 
 # 16-3: how often turned signs give as large a sum
 
@@ -117,13 +116,8 @@ CHANCE = Task(
 _LENGTHS = ([1, 2, 3, 3], [2, 2, 2, 2], [3, 1, 0, 2, 3], [1, 1], [4, 4, 3, 0, 2, 2, 2])
 
 
-def _words(lengths: Sequence[int]) -> list[str]:
-    codes = canonical_codes(lengths)
-    return [f"{code:0{size}b}" if size else "" for code, size in zip(codes, lengths, strict=True)]
-
-
-def _counted(lengths: Sequence[int], order: Callable = lambda n, s: (n, s), wider: bool = True) -> list[str]:
-    """Count words up in some order, and widen the number where words get longer, or do not."""
+def _words(lengths: Sequence[int], order: Callable = lambda n, s: (n, s), wider: bool = True) -> list[str]:
+    """Count words up, shorter ones first, and widen the number where they get longer; or do it otherwise."""
     words, word, last = [""] * len(lengths), 0, 0
     for size, symbol in sorted(((n, s) for s, n in enumerate(lengths) if n), key=lambda one: order(*one)):
         word = word << size - last if wider and size > last else word
@@ -137,12 +131,12 @@ WORDS = Task(
     "Sort by length, then by symbol; count up, and put a 0 behind whenever words get longer.",
     [
         (
-            lambda n: _counted(n, wider=False),
+            lambda n: _words(n, wider=False),
             "Where words get longer, the next number is moved to the left: a 0 comes behind it.",
         ),
-        (lambda n: _counted(n, lambda size, s: s), "Shorter words come first, whatever their symbols are."),
+        (lambda n: _words(n, lambda size, s: s), "Shorter words come first, whatever their symbols are."),
         (
-            lambda n: _counted(n, lambda size, s: (size, -s)),
+            lambda n: _words(n, lambda size, s: (size, -s)),
             "Words of one length are counted up in the order of their symbols.",
         ),
         (
@@ -212,15 +206,15 @@ READ = Task(
     "Number the words first, then cut them off the front.",
     [
         (
-            lambda b, n: _read(b, n, lambda n: _counted(n, lambda size, s: s)),
+            lambda b, n: _read(b, n, lambda n: _words(n, lambda size, s: s)),
             "Shorter words come first, whatever their symbols are.",
         ),
         (
-            lambda b, n: _read(b, n, lambda n: _counted(n, wider=False)),
+            lambda b, n: _read(b, n, lambda n: _words(n, wider=False)),
             "Where words get longer, the next number is moved to the left.",
         ),
         (
-            lambda b, n: _read(b, n, lambda n: _counted(n, lambda size, s: (size, -s))),
+            lambda b, n: _read(b, n, lambda n: _words(n, lambda size, s: (size, -s))),
             "Words of one length are counted up in the order of their symbols.",
         ),
         (lambda b, n: _read(b, n)[:1], "Go on behind the first word."),

@@ -42,13 +42,14 @@ ROOMS = (
     "quantization",
     "training",
     "surgery",
+    "coding",
     "storage",
     "measuring",
     "pruning",
     "teaching",
     "exercises",
 )
-MUTATED = ("quantization", "surgery", "storage", "measuring", "pruning")
+MUTATED = ("quantization", "surgery", "coding", "storage", "measuring", "pruning")
 ABOVE_ALL = ("tests/test_verbs.py", "tests/test_yardstick.py")
 MARK = 0.95
 MEMORY = 16 << 30  # bytes of addresses; a mutant may ask for all there are

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from compresslab.coding import huffman
 from compresslab.exercises.checking import check
 from compresslab.exercises.tasks import TASKS
-from compresslab.storage import huffman
 from compresslab.surgery.dead import drop_dead
 
 
