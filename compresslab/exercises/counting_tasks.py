@@ -1,18 +1,15 @@
-"""The functions that chapters 01, 09, 12 and 15 ask for: counts, masks, means of activations, groups."""
+"""The functions that chapters 01 and 09 ask for: multiplications, and one threshold for many tensors."""
 
 import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compresslab.exercises.task import Task, random, without_hooks
+from compresslab.exercises.task import Task, random
 from compresslab.measuring.costs import count_macs
 from compresslab.pruning.selection import count_of, smallest
-from compresslab.surgery.units import components
-from compresslab.teaching.checkpoints import load
 
 # 01-3: multiplications of a convolution on a square image
 
@@ -33,6 +30,51 @@ def _by_places(
 
 def _macs_of_all_groups(conv: nn.Conv2d, side: int) -> int:
     return _macs(conv, side) * conv.groups
+
+
+def _positions(side: int, kernel: int, stride: int, padding: int) -> int:
+    return (side + 2 * padding - kernel) // stride + 1
+
+
+POSITIONS = Task(
+    _positions,
+    lambda: [(16, 3, 1, 0), (16, 5, 2, 2), (9, 3, 1, 1), (10, 3, 3, 0), (7, 7, 2, 0)],
+    "The kernel starts at the edge; how many steps can it make from there?",
+    [
+        (lambda n, k, s, p: (n + 2 * p - k) // s, "The first position needs no step: one is missing."),
+        (lambda n, k, s, p: _positions(n, k, s, 0), "The padding is missing."),
+        (lambda n, k, s, p: (n + p - k) // s + 1, "The image is padded on both sides."),
+        (lambda n, k, s, p: _positions(n, k, 1, p), "A step is as long as the stride."),
+        (lambda n, k, s, p: -(-(n + 2 * p - k) // s) + 1, "Steps are rounded down, not up."),
+        (lambda n, k, s, p: (n + 2 * p - k) / s + 1, "Round down: a kernel that does not fit makes no step."),
+        (lambda n, k, s, p: _positions(n, k, s, p) ** 2, "Along one side is asked, not on the whole image."),
+        (lambda n, k, s, p: (n + 2 * p) // s, "The kernel takes room itself."),
+    ],
+)
+
+
+def _convs() -> list[nn.Conv2d]:
+    return [
+        nn.Conv2d(3, 8, 3),
+        nn.Conv2d(4, 8, 5),
+        nn.Conv2d(8, 8, 3, groups=8),
+        nn.Conv2d(6, 4, 1, groups=2),
+    ]
+
+
+AT_ONE_PLACE = Task(
+    lambda conv: conv.weight.numel(),
+    lambda: [(conv,) for conv in _convs()],
+    "Every weight is used once.",
+    [
+        (lambda conv: conv.weight.numel() * conv.groups, "An output channel reads only its own group."),
+        (lambda conv: conv.weight[0].numel(), "Those are the multiplications of one output channel."),
+        (lambda conv: conv.weight[:, 0].numel(), "A kernel has a weight for each input channel it reads."),
+        (lambda conv: conv.weight.numel() // conv.kernel_size[0], "A kernel is a square."),
+        (lambda conv: conv.weight.numel() + conv.out_channels, "A bias is added, not multiplied."),
+        (lambda conv: conv.weight[0, 0].numel(), "That is one kernel for one input channel."),
+    ],
+)
 
 
 MACS = Task(
@@ -66,6 +108,55 @@ MACS = Task(
 def _masks(tensors: list[Tensor], share: float) -> Tensor:
     count = count_of(share, sum(tensor.numel() for tensor in tensors))
     return torch.cat([mask.flatten() for mask in smallest([tensor.abs() for tensor in tensors], count)])
+
+
+def _sizes(tensors: list[Tensor]) -> Tensor:
+    return torch.cat([tensor.abs().flatten() for tensor in tensors])
+
+
+SIZES = Task(
+    _sizes,
+    lambda: [([random(3, 4), random(5, seed=1)],), ([random(2, 2, 2)],)],
+    "Flatten each, then join.",
+    [
+        (lambda t: torch.cat([one.flatten() for one in t]), "The signs count no more: magnitudes."),
+        (lambda t: _sizes(t).sort().values, "The order stays; a place must find its weight again."),
+        (lambda t: _sizes(t[::-1]), "The first tensor comes first."),
+        (lambda t: _sizes(t[:1]), "Those are the magnitudes of the first tensor alone."),
+        (lambda t: _sizes(t) ** 2, "Those are squares; give magnitudes."),
+        (lambda t: _sizes([one.T if one.ndim == 2 else one.transpose(0, -1) for one in t]), "Row by row."),
+        (lambda t: len(_sizes(t)), "That is how many there are."),
+    ],
+)
+
+
+def _marked(sizes: Tensor, count: int) -> Tensor:
+    return smallest([sizes], count)[0]
+
+
+def _below(sizes: Tensor, count: int) -> Tensor:
+    return sizes <= sizes.sort().values[count - 1] if count else sizes < 0
+
+
+MARKED = Task(
+    _marked,
+    lambda: [
+        (random(9).abs(), 4),
+        (torch.ones(6), 2),
+        (torch.tensor([2.0, 1, 1, 3, 1]), 2),
+        (torch.ones(3), 0),
+    ],
+    "argsort(stable=True) lists places from the smallest on, equals as they stand.",
+    [
+        (lambda m, n: ~_marked(m, n), "True means that a weight goes."),
+        (_below, "A threshold takes all that are equal to it."),
+        (lambda m, n: _marked(m.flip(0), n).flip(0), "Among equals the earlier goes."),
+        (lambda m, n: _marked(-m, n), "The largest went."),
+        (lambda m, n: m.argsort(stable=True)[:n], "Those are places; give a mask."),
+        (lambda m, n: m.argsort(stable=True) < n, "Those are places smaller than the count, not a mask."),
+        (lambda m, n: _marked(m, n + 1), "One too many goes."),
+    ],
+)
 
 
 def _each_alone(tensors: list[Tensor], share: float) -> Tensor:
@@ -131,95 +222,4 @@ MASKS = Task(
         (_last_of_equals, "Among equal magnitudes the earlier goes; sort with stable=True."),
     ],
     ask=_joined,
-)
-
-
-# 12-3: what a hook collects
-
-
-def _outputs(model: nn.Module, name: str, images: Tensor) -> list[Tensor]:
-    """Return what a module answers to each 64 images: neurons first, then all images and places."""
-    seen: list[Tensor] = []
-    module = model.get_submodule(name)
-    handle = module.register_forward_hook(
-        lambda *call: seen.append(call[2].transpose(0, 1).flatten(1).double())
-    )
-    try:
-        with torch.no_grad():
-            for batch in images.split(64):
-                model(batch)
-    finally:
-        handle.remove()
-    return seen
-
-
-MEANS = Task(
-    lambda model, relu, images: torch.cat(_outputs(model, relu, images), 1).mean(1),
-    lambda: [(load("article"), relu, random(100, 1, 28, 28)) for relu in ("relu1", "relu2", "relu3")],
-    "100 images are 64 and 36: add sums.",
-    [
-        (
-            lambda *a: torch.stack([batch.mean(1) for batch in _outputs(*a)]).mean(0),
-            "The means of the batches were averaged, but the last batch has fewer images.",
-        ),
-        (lambda *a: _outputs(*a)[-1].mean(1), "Only the last batch counts."),
-        (lambda *a: _outputs(*a)[0].mean(1), "Only the first batch counts."),
-        (lambda *a: torch.cat(_outputs(*a), 1).sum(1), "Divide the sum by images and places."),
-        (lambda *a: torch.cat(_outputs(*a), 1).sum(1) / 100, "Divide by the places of a map, too."),
-        (lambda *a: torch.cat(_outputs(*a), 1).amax(1), "That is the largest, not the mean."),
-    ],
-    within=1e-4,
-    ask=without_hooks,
-)
-
-
-# 15-3: the smallest number that each neuron is tied to
-
-
-def _roots(count: int, ties: list) -> list[int]:
-    left, right = torch.tensor(ties, dtype=torch.int64).reshape(-1, 2).T.numpy()
-    return components(count, left, right).tolist()
-
-
-def _one_step(count: int, ties: list) -> list[int]:
-    first = list(range(count))
-    for left, right in ties:
-        first[max(left, right)] = min(first[max(left, right)], left, right)
-    return first
-
-
-def _one_pass(count: int, ties: list) -> list[int]:
-    first = list(range(count))
-    for left, right in ties:
-        first[left] = first[right] = min(first[left], first[right])
-    return first
-
-
-def _largest(count: int, ties: list) -> list[int]:
-    turned = _roots(count, [[count - 1 - neuron for neuron in tie] for tie in ties])
-    return [count - 1 - root for root in turned[::-1]]
-
-
-def _ties() -> list[list[int]]:
-    return torch.randint(0, 200, (120, 2), generator=torch.Generator().manual_seed(0)).tolist()
-
-
-ROOTS = Task(
-    _roots,
-    lambda: [
-        (3, []),
-        (5, [(0, 3), (3, 4)]),
-        (4, [(3, 2), (1, 0), (2, 1)]),
-        (200, _ties()),
-        (10_001, [[i + 1, i] for i in reversed(range(10_000))]),
-    ],
-    "Let each neuron point to a smaller one, and follow.",
-    [
-        (_one_step, "Only direct ties count; a neuron may be tied by several steps."),
-        (_one_pass, "One pass is not enough: a later tie can lower what an earlier one has copied."),
-        (_largest, "That is the largest number of each group; the smallest was asked."),
-        (lambda n, ties: sorted(set(_roots(n, ties))), "A number for each neuron is asked."),
-        (lambda n, ties: np.unique(_roots(n, ties), return_inverse=True)[1], "Those are counted groups."),
-        (lambda n, ties: list(range(n)), "No tie was followed."),
-    ],
 )

@@ -1,11 +1,11 @@
-"""The functions that chapters 02 to 05 ask for: decoding on grids, and packing codes."""
+"""The functions that chapters 02 and 03 ask for: decoding on grids of rows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from compresslab.exercises.task import EIGHT, Task, random
+from compresslab.exercises.task import Task, random
 from compresslab.quantization.clipping import LeastSquares
 from compresslab.quantization.granularity import PerChannel, PerTensor
 from compresslab.quantization.uniform import Symmetric
@@ -14,10 +14,21 @@ from compresslab.teaching.checkpoints import load
 # 02-3: each row on a symmetric grid of its own
 
 
+_GIVEN = torch.tensor([[0.31, -0.6, 0.11], [0, 0, 0], [31.0, -60, 11]])  # no quotient near two codes' middle
+
+
+def _top(bits: int) -> int:
+    return 2 ** (bits - 1) - 1
+
+
+def _scale(rows: Tensor, bits: int, more: int = 0) -> Tensor:
+    ends = rows.abs().amax(1, keepdim=True)
+    return torch.where(ends == 0, 1.0, ends / (_top(bits) + more))
+
+
 def _symmetric(rows: Tensor, bits: int, per_row: bool = True, more: int = 0) -> Tensor:
-    top = 2 ** (bits - 1) - 1 + more
-    ends = rows.abs().amax(1, keepdim=True) if per_row else rows.abs().max()
-    scale = torch.where(ends == 0, 1.0, ends / top)
+    top = _top(bits) + more
+    scale = _scale(rows if per_row else rows.reshape(1, -1), bits, more)
     return scale * torch.round(rows / scale).clamp(-top, top)
 
 
@@ -25,10 +36,49 @@ def _zeros_lost(rows: Tensor, bits: int) -> Tensor:
     return torch.where(rows == 0, torch.nan, _symmetric(rows, bits))
 
 
+SCALES = Task(
+    lambda rows, bits: _scale(rows, bits),
+    lambda: [(_GIVEN, bits) for bits in (8, 4, 2)],
+    "The largest magnitude of a row, divided by the largest code.",
+    [
+        (lambda r, b: r.abs().amax(1, keepdim=True) / _top(b), "A row of zeros has the scale 1, not 0."),
+        (lambda r, b: _scale(r, b, more=1), "The largest code is one less than a power of two."),
+        (lambda r, b: _scale(r.reshape(1, -1), b).expand(len(r), 1), "Each row has a scale of its own."),
+        (lambda r, b: _scale(r.clamp(min=0), b), "The largest magnitude counts, also below zero."),
+        (lambda r, b: _scale(r.T, b), "A scale for each row was asked, not for each column."),
+        (lambda r, b: _scale(r, b + 1), "Codes have a sign, too: it takes one of the bits."),
+        (lambda r, b: 1 / _scale(r, b), "That is one divided by the scale."),
+    ],
+    within=1e-6,
+)
+
+
+def _codes(rows: Tensor, scales: Tensor, bits: int) -> Tensor:
+    return torch.round(rows / scales).clamp(-_top(bits), _top(bits))
+
+
+CODES = Task(
+    _codes,
+    lambda: [
+        *((-_GIVEN, _scale(_GIVEN, bits), bits) for bits in (8, 4, 2)),
+        (_GIVEN, 0.6 * _scale(_GIVEN, 4), 4),
+    ],
+    "Divide, round, and let no code be larger than the largest.",
+    [
+        (lambda r, s, b: torch.round(r / s), "With a small scale a code is too large; clamp it."),
+        (lambda r, s, b: torch.floor(r / s).clamp(-_top(b), _top(b)), "Those are rounded down."),
+        (lambda r, s, b: torch.trunc(r / s).clamp(-_top(b), _top(b)), "Those are cut off towards zero."),
+        (lambda r, s, b: _codes(r, s, b) * s, "Those are decoded; codes are whole numbers."),
+        (lambda r, s, b: torch.round(r / s).clamp(-_top(b) - 1, _top(b)), "The grid is symmetric."),
+        (lambda r, s, b: torch.round(r / s).clamp(0, _top(b)), "Codes below zero are lost."),
+        (lambda r, s, b: (r / s).clamp(-_top(b), _top(b)), "Codes are whole numbers: round."),
+    ],
+)
+
+
 ROWS = Task(
     lambda w, b: Symmetric(b, PerChannel()).quantize(w).dequantize(),
-    # no quotient lies near the middle of two codes, so that any way to round is right
-    lambda: [(torch.tensor([[0.31, -0.6, 0.11], [0, 0, 0], [31.0, -60, 11]]), bits) for bits in (8, 4, 2)],
+    lambda: [(_GIVEN, bits) for bits in (8, 4, 2)],
     "One scale for each row, and 1 where it is 0.",
     [
         (
@@ -56,6 +106,45 @@ ROWS = Task(
 
 
 # 03-3: the end of least squared error
+
+
+def _with_ends(rows: Tensor, ends: Tensor, bits: int, clamped: bool = True) -> Tensor:
+    scale = ends / _top(bits)
+    codes = torch.round(rows / scale)
+    return scale * (codes.clamp(-_top(bits), _top(bits)) if clamped else codes)
+
+
+WITH_ENDS = Task(
+    _with_ends,
+    lambda: [(random(3, 7), torch.tensor([[0.5], [1.0], [3.0]]), bits) for bits in (4, 3, 2)],
+    "The scale is the end divided by the largest code.",
+    [
+        (lambda r, e, b: _with_ends(r, e, b, clamped=False), "No weight goes beyond the end: clamp."),
+        (lambda r, e, b: torch.minimum(torch.maximum(r, -e), e), "Clamped, but not rounded to levels."),
+        (lambda r, e, b: _codes(r, e / _top(b), b), "Those are codes; multiply them by the scale."),
+        (lambda r, e, b: e * torch.round(r / e).clamp(-_top(b), _top(b)), "The end is not the scale."),
+        (lambda r, e, b: _with_ends(r, e, b).abs(), "The signs are lost."),
+        (lambda r, e, b: _with_ends(r, e[:1], b), "Each row has an end of its own."),
+        (lambda r, e, b: _symmetric(r, b), "The ends are given; they are not the largest magnitudes."),
+    ],
+    within=1e-6,
+)
+
+ERRORS = Task(
+    lambda rows, decoded: (decoded - rows).square().sum(1),
+    lambda: [(random(3, 7), random(3, 7, seed=1)), (random(2, 2), random(2, 2, seed=1))],
+    "One number for each row.",
+    [
+        (lambda r, d: (d - r).square().mean(1), "Those are means; sum over the row."),
+        (lambda r, d: (d - r).abs().sum(1), "The differences are squared, not only made positive."),
+        (lambda r, d: (d - r).square().sum(), "Each row has an error of its own."),
+        (lambda r, d: (d - r).square().sum(0), "Those are sums over columns."),
+        (lambda r, d: (d - r).norm(dim=1), "The root is not needed; leave the squares."),
+        (lambda r, d: (d - r).sum(1).square(), "Square each difference, then sum."),
+        (lambda r, d: d.square().sum(1) - r.square().sum(1), "Take the difference first, then square."),
+    ],
+    within=1e-5,
+)
 
 
 def _best_end(
@@ -90,80 +179,4 @@ END = Task(
         ),
     ],
     within=1e-6,
-)
-
-
-# 04-3: five codes in a byte
-
-
-def _trits(codes: Sequence[int], powers: Sequence[int] = (1, 3, 9, 27, 81)) -> list[int]:
-    fives = zip(*[iter(codes)] * 5, strict=True)
-    return [sum(code * power for code, power in zip(five, powers, strict=True)) for five in fives]
-
-
-TRITS = Task(
-    _trits,
-    lambda: [
-        ([0] * 5,),
-        ([1, 0, 0, 0, 0],),
-        ([0, 1, 0, 0, 0],),
-        ([2] * 5,),
-        ([2, 0, 1, 0, 0, 0, 0, 0, 0, 1],),
-    ],
-    "A byte is c0 + 3 c1 + 9 c2 + 27 c3 + 81 c4.",
-    [
-        (lambda c: _trits(c, (81, 27, 9, 3, 1)), "The first code counts ones, not 81s."),
-        (
-            lambda c: _trits(c, (1, 2, 4, 8, 16)),
-            "There are three codes: a place counts three times the last.",
-        ),
-        (
-            lambda c: _trits(c, (1, 4, 16, 64, 256)),
-            "That is two bits a code: too much for a byte.",
-        ),
-        (
-            lambda c: _trits(c, (3, 9, 27, 81, 243)),
-            "The first code counts ones, not threes.",
-        ),
-        (lambda c: _trits(c)[:1], "Only the first five codes are packed."),
-        (lambda c: sum(_trits(c)), "A list of bytes is asked, one for each five."),
-    ],
-)
-
-
-# 05-3: levels half a power of two apart
-
-
-def _half_steps(
-    weights: Tensor, count: int, ratio: float = 2**-0.5, zero: bool = True, top: float | None = None
-) -> Tensor:
-    positive = (weights.abs().max() if top is None else top) * ratio ** torch.arange(count)
-    levels = torch.cat([-positive, torch.zeros(int(zero)), positive]).sort().values
-    return levels[(weights[:, None] - levels).abs().argmin(1)]
-
-
-def _rounded_exponents(weights: Tensor, count: int) -> Tensor:
-    top = weights.abs().max()
-    steps = torch.round(-2 * torch.log2(weights.abs() / top)).clamp(0, count - 1)
-    return weights.sign() * top * 2 ** (-steps / 2)
-
-
-HALF_STEPS = Task(
-    _half_steps,
-    lambda: [
-        (torch.tensor(EIGHT), 3),
-        (torch.tensor(EIGHT), 1),
-        (random(200), 6),
-        (3 * random(200, seed=1), 13),
-    ],
-    "The levels above 0 of the eight weights are 0.9, 0.6364 and 0.45.",
-    [
-        (lambda w, n: _half_steps(w, n, 0.5), "Those are whole powers of two."),
-        (lambda w, n: _half_steps(w, n, zero=False), "0 is a level, too."),
-        (lambda w, n: _half_steps(w.abs(), n), "The signs are lost."),
-        (lambda w, n: _half_steps(w, n, top=1.0), "The largest level is the largest weight."),
-        (lambda w, n: _half_steps(w, n + 1), "k ends at count - 1."),
-        (_rounded_exponents, "The exponent was rounded; the nearest level was asked, and 0 is one of them."),
-    ],
-    within=1e-4,
 )

@@ -1,4 +1,4 @@
-"""The functions that chapters 06 to 08 ask for: centroids, a gradient, and a product of integers."""
+"""The functions that chapters 06 and 07 ask for: centroids, and a sign with a gradient."""
 
 import math
 from collections.abc import Callable
@@ -31,6 +31,65 @@ def _medians(values: Tensor, k: int) -> Tensor:
         len(values),
     ]
     return torch.stack([ordered[begin:end].quantile(0.5) for begin, end in pairwise(ends)])
+
+
+GROUP_ERROR = Task(
+    lambda values: (values - values.mean()).square().sum(),
+    lambda: [(torch.tensor(EIGHT[:count], dtype=torch.float64),) for count in (8, 3, 1)],
+    "How far is each value from the mean of all?",
+    [
+        (lambda v: (v - v.mean()).square().mean(), "That is a mean; sum the squares."),
+        (
+            lambda v: (v - v.mean()).square().sum() / max(1, len(v) - 1),
+            "Nothing is divided: sum the squares.",
+        ),
+        (lambda v: (v - v.mean()).abs().sum(), "The distances are squared."),
+        (lambda v: (v - v.quantile(0.5)).square().sum(), "A group is best served by its mean."),
+        (lambda v: v.square().sum(), "The mean is taken away first."),
+        (lambda v: (v - v.mean()).norm(), "The root is not needed."),
+        (lambda v: (v.max() - v.min()) ** 2, "Every value counts, not only the ends."),
+    ],
+    within=1e-9,
+)
+
+
+def _error(values: Tensor) -> float:
+    return float((values - values.mean()).square().sum())
+
+
+def _begins(ordered: Tensor, errors: list[float], last: bool = True) -> list[float]:
+    return [error + last * _error(ordered[i:]) for i, error in enumerate(errors)]
+
+
+def _before(ordered: Tensor) -> list[float]:
+    return [math.inf, *(_error(ordered[:i]) for i in range(1, len(ordered)))]
+
+
+def _place(totals: list[float]) -> int:
+    return totals.index(min(totals))
+
+
+BEGIN = Task(
+    lambda ordered, errors: _place(_begins(ordered, errors)),
+    lambda: [
+        (ordered, _before(ordered))
+        for ordered in (
+            torch.tensor(EIGHT, dtype=torch.float64).sort().values,
+            torch.tensor([-3.0, -1, 0, 0.5, 1, 1.5]),
+            torch.tensor([0.0, 1, 2, 9]),
+        )
+    ],
+    "Add the errors of both parts for each place, and take the place of the least sum.",
+    [
+        (lambda v, e: min(_begins(v, e)), "That is the least error; at which place does it stand?"),
+        (lambda v, e: _place(_begins(v, e)) - 1, "That is the end of the part in front, not the begin."),
+        (lambda v, e: _place(e), "The error of the last group is missing."),
+        (lambda v, e: _place([math.inf, *_begins(v, [0] * len(e))[1:]]), "The errors in front are missing."),
+        (lambda v, e: len(v) // 2, "The middle is seldom the best place; try them all."),
+        (lambda v, e: len(v) - _place(_begins(v, e)), "That is how many values the last group has."),
+        (lambda v, e: v[_place(_begins(v, e))], "That is the value there; give its place."),
+    ],
+)
 
 
 LEVELS = Task(
@@ -91,6 +150,42 @@ def _signs_and_slopes(decode: Callable[[Tensor], Tensor]) -> Callable:
     return both
 
 
+_WEIGHTS = (0.3, -0.2, 0.0, 1.5, -1.5, 0.9, -0.9)  # not 1 itself, where clamp hands nothing on
+
+SIGN = Task(
+    _sign,
+    lambda: [(torch.tensor(_WEIGHTS),)],
+    "torch.where chooses.",
+    [
+        (torch.sign, "0 counts as +1; torch.sign makes it 0."),
+        (lambda w: torch.where(w > 0, 1.0, -1.0), "0 counts as +1."),
+        (lambda w: -_sign(w), "The signs are turned."),
+        (lambda w: (w >= 0).float(), "Those are marks; a weight below zero becomes -1."),
+        (lambda w: w.clamp(-1, 1), "Clipped, but not decoded: two values are left, no more."),
+        (lambda w: _sign(w) * w.abs().mean(), "No scale is asked."),
+    ],
+)
+
+
+def _inside(weights: Tensor) -> Tensor:
+    return (weights.abs() <= 1).float()
+
+
+INSIDE = Task(
+    _inside,
+    lambda: [(torch.tensor(_WEIGHTS),)],
+    "1 where the gradient is handed on, 0 where it is not.",
+    [
+        (lambda w: torch.ones_like(w), "It is not handed on everywhere."),
+        (lambda w: 1 - _inside(w), "That is where it is stopped."),
+        (lambda w: ((w >= 0) & (w <= 1)).float(), "Below zero it is handed on, too."),
+        (lambda w: (w <= 1).float(), "Below -1 it is stopped, too."),
+        (lambda w: w.clamp(-1, 1), "That is the clipped weight; its slope is asked."),
+        (lambda w: torch.zeros_like(w), "That is the slope of the staircase itself."),
+    ],
+)
+
+
 SIGNS = Task(
     _through(lambda weights: weights.clamp(-1, 1)),
     lambda: [(torch.tensor([0.3, -0.2, 0.0, 1.5, -1.5, 0.9, -0.9]),)],
@@ -114,44 +209,4 @@ SIGNS = Task(
     ],
     within=1e-6,
     ask=_signs_and_slopes,
-)
-
-
-# 08-3: multiply by a fixed-point number, halves away from zero
-
-
-def _rescaled(total: int, numerator: int, shift: int) -> int:
-    product = total * numerator
-    rounded = (abs(product) + (1 << shift >> 1)) >> shift
-    return rounded if product >= 0 else -rounded
-
-
-def _by_floats(total: int, numerator: int, shift: int) -> int:
-    return int(math.copysign(math.floor(abs(total * numerator) / 2**shift + 0.5), total * numerator))
-
-
-RESCALED = Task(
-    _rescaled,
-    # halves of both signs, of even and odd numbers; a shift of 0; and products that no float holds
-    lambda: [
-        *((total, 3, 3) for total in (14, -14)),
-        *((total, 1, 1) for total in (1, 3, 5, -1, -3, -5)),
-        (-1, 1, 2),
-        (0, 5, 4),
-        (7, 3, 0),
-        (2**60 + 1, 3, 1),
-        (-(2**60) - 1, 3, 1),
-    ],
-    "Round the magnitude, then give it its sign.",
-    [
-        (lambda t, n, s: round(t * n / 2**s), "round() takes halves to the even number."),
-        (lambda t, n, s: (t * n) >> s, "A shift alone rounds down; add half of 2 ** shift first."),
-        (lambda t, n, s: (t * n + (1 << s >> 1)) >> s, "Negative halves go down, away from zero."),
-        (lambda t, n, s: abs(_rescaled(t, n, s)), "The sign is lost."),
-        (lambda t, n, s: int(t * n / 2**s), "int() cuts off; round to the nearest."),
-        (
-            lambda t, n, s: int(math.copysign(math.floor(abs(t * n) / 2**s + 0.5), t * n)),
-            "A float loses digits of large products.",
-        ),
-    ],
 )

@@ -2,31 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from itertools import combinations_with_replacement, product
-from typing import Any
-
-import numpy as np
-from torch import Tensor
 
 from compresslab.exercises.answers import AnswerError
-from compresslab.exercises.task import Task
+from compresslab.exercises.task import Task, in_any_order
 
 # 16-3: how often turned signs give as large a sum
 
 _DIFFERENCES = ([3, 5, 4, 6, 2], [3, -5, 4, 6, -2], [1, -1], [0, 0, 0], [7], [-4, -4, -5, -3, 1, -2])
-
-
-def _sorted(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compare what a function lists whatever its order is."""
-
-    def ordered(*given: Any) -> Any:
-        answer = function(*given)
-        try:
-            rows = answer.tolist() if isinstance(answer, Tensor | np.ndarray) else answer
-            return sorted(row if np.ndim(row) == 0 else tuple(row) for row in rows)
-        except (TypeError, ValueError):  # not a list, or of uneven things: compared as it is
-            return answer
-
-    return ordered
 
 
 def _signs(count: int, each: Sequence[int] = (1, -1)) -> list[tuple[int, ...]]:
@@ -45,7 +27,7 @@ SIGNS_OF = Task(
         (lambda n: _signs(n)[: 2 ** (n - 1)], "Half of them are missing: the first sign turns, too."),
         (lambda n: _signs(n, (1, 0, -1)), "A difference keeps its size: no sign is 0."),
     ],
-    ask=_sorted,
+    ask=in_any_order,
 )
 
 
@@ -74,7 +56,7 @@ SUMS_OF = Task(
             "A difference is turned, not left out.",
         ),
     ],
-    ask=_sorted,
+    ask=in_any_order,
 )
 
 

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -62,3 +63,17 @@ def without_hooks(function: Callable[..., Any]) -> Callable[..., Any]:
         return answer
 
     return watched
+
+
+def in_any_order(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compare what a function lists whatever its order is."""
+
+    def ordered(*given: Any) -> Any:
+        answer = function(*given)
+        try:
+            rows = answer.tolist() if isinstance(answer, Tensor | np.ndarray) else answer
+            return sorted(row if np.ndim(row) == 0 else tuple(row) for row in rows)
+        except (TypeError, ValueError):  # not a list, or of uneven things: compared as it is
+            return answer
+
+    return ordered

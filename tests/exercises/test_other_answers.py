@@ -2,6 +2,7 @@
 
 import math
 import re
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 from fractions import Fraction
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from compresslab.coding import huffman
 from compresslab.exercises.checking import check
@@ -456,7 +458,249 @@ def read_by_numbers(bits, lengths):
     return np.array(symbols)
 
 
+def positions_by_counting(side, kernel, stride, padding):
+    return len(range(-padding, side + padding - kernel + 1, stride))
+
+
+def positions_by_torch(side, kernel, stride, padding):
+    return nn.MaxPool1d(kernel, stride)(torch.zeros(1, 1, side + 2 * padding)).shape[-1]
+
+
+def macs_of_groups(conv):
+    return conv.kernel_size[0] ** 2 * conv.in_channels * conv.out_channels / conv.groups
+
+
+def macs_of_one_place_by_flops(conv):
+    """As large an image as the kernel: there is one place."""
+    with FlopCounterMode(display=False) as counted:
+        conv(torch.zeros(1, conv.in_channels, *conv.kernel_size))
+    return torch.tensor(counted.get_total_flops() // 2)
+
+
+def scales_as_list(rows, bits):
+    return [[max(map(abs, row)) / (2 ** (bits - 1) - 1) or 1] for row in rows.tolist()]
+
+
+def scales_flat_in_float64(rows, bits):
+    ends = rows.double().numpy().__abs__().max(1)
+    return np.where(ends == 0, 1.0, ends / (2 ** (bits - 1) - 1))
+
+
+def codes_half_up(rows, scales, bits):
+    top = 2 ** (bits - 1) - 1
+    return np.clip(np.floor(rows.numpy() / scales.numpy() + 0.5), -top, top).astype(int)
+
+
+def codes_by_torch(rows, scales, bits):
+    top = 2 ** (bits - 1) - 1
+    scales, zeros = scales.flatten(), torch.zeros(len(rows), dtype=torch.int32)
+    decoded = torch.fake_quantize_per_channel_affine(rows, scales, zeros, 0, -top, top)
+    return (decoded / scales[:, None]).round()
+
+
+def with_ends_as_lists(rows, ends, bits):
+    top, decoded = 2 ** (bits - 1) - 1, []
+    for row, (end,) in zip(rows.tolist(), ends.tolist(), strict=True):
+        codes = [min(max(round(weight * top / end), -top), top) for weight in row]
+        decoded.append([code * end / top for code in codes])
+    return decoded
+
+
+def with_ends_clamped_first(rows, ends, bits):
+    scale = ends.double() / (2 ** (bits - 1) - 1)
+    return torch.round(torch.minimum(torch.maximum(rows, -ends), ends) / scale) * scale
+
+
+def errors_by_norm(rows, decoded):
+    return (rows - decoded).double().norm(dim=1) ** 2
+
+
+def errors_as_list(rows, decoded):
+    return [sum((x - y) ** 2 for x, y in zip(*pair, strict=True)) for pair in zip(rows, decoded, strict=True)]
+
+
+def byte_by_text(five):
+    return int("".join(map(str, five[::-1])), 3)
+
+
+def byte_by_horner(five):
+    total = np.int64(0)
+    for code in reversed(five):
+        total = 3 * total + code
+    return total
+
+
+def fives_in_numpy(codes):
+    return np.reshape(codes, (-1, 5))
+
+
+def fives_by_zip(codes):
+    return list(zip(*[iter(codes)] * 5, strict=True))
+
+
+def levels_in_numpy(top, count):
+    positive = top / np.sqrt(2.0) ** np.arange(count)
+    return np.concatenate([[0], positive, -positive])
+
+
+def levels_one_by_one(top, count):
+    levels = [0]
+    for k in range(count):
+        levels += [top * 2 ** (-k / 2), -top * 2 ** (-k / 2)]
+    return levels
+
+
+def nearest_as_list(weights, levels):
+    return [min(levels.tolist(), key=lambda level: abs(level - weight)) for weight in weights.tolist()]
+
+
+def nearest_by_middles(weights, levels):
+    ordered = np.sort(levels.numpy())
+    return ordered[np.searchsorted((ordered[1:] + ordered[:-1]) / 2, weights.numpy())]
+
+
+def group_error_by_variance(values):
+    return values.numpy().var() * len(values)
+
+
+def group_error_by_moments(values):
+    return values.square().sum() - values.sum() ** 2 / len(values)
+
+
+def begin_by_loop(ordered, errors):
+    best, place = float("inf"), None
+    for i, error in enumerate(errors):
+        total = error + group_error_by_variance(ordered[i:])
+        if total < best:
+            best, place = total, i
+    return place
+
+
+def begin_in_numpy(ordered, errors):
+    last = [float(group_error_by_moments(ordered[i:])) for i in range(len(ordered))]
+    return np.argmin(np.array(errors) + last)
+
+
+def sign_as_list(weights):
+    return [1 if weight >= 0 else -1 for weight in weights.tolist()]
+
+
+def sign_of_sign(weights):
+    return (weights.sign() + 0.5).sign().double()
+
+
+def slope_by_clamp(weights):
+    leaf = weights.clone().requires_grad_()
+    return torch.autograd.grad(leaf.clamp(-1, 1).sum(), leaf)[0]
+
+
+def slope_as_truths(weights):
+    return (weights >= -1) & (weights <= 1)
+
+
+def halves_up_by_fraction(total, shift):
+    return math.floor(Fraction(total, 2**shift) + Fraction(1, 2))
+
+
+def halves_up_by_doubling(total, shift):
+    return (2 * total + (1 << shift)) >> (shift + 1)
+
+
+def halves_away_by_fraction(total, shift):
+    return int(math.copysign(1, total)) * math.floor(Fraction(abs(total), 2**shift) + Fraction(1, 2))
+
+
+def halves_away_by_decimal(total, shift):
+    with localcontext(prec=60):
+        return int((Decimal(total) / 2**shift).quantize(Decimal(1), ROUND_HALF_UP))
+
+
+def sizes_as_list(tensors):
+    return [abs(weight) for tensor in tensors for weight in tensor.flatten().tolist()]
+
+
+def sizes_in_numpy(tensors):
+    return np.abs(np.concatenate([tensor.numpy().ravel() for tensor in tensors])).astype(np.float64)
+
+
+def marked_as_list(magnitudes, count):
+    order = sorted(range(len(magnitudes)), key=lambda place: float(magnitudes[place]))
+    return [place in order[:count] for place in range(len(order))]
+
+
+def marked_by_rank(magnitudes, count):
+    return magnitudes.numpy().argsort(kind="stable").argsort() < count
+
+
+def outputs_at_once(model, relu, images):
+    """Batch norm and dropout sleep, so the size of a batch does not matter."""
+    seen = {}
+    handle = model.get_submodule(relu).register_forward_hook(lambda *call: seen.update(last=call[2]))
+    try:
+        model(images)
+    finally:
+        handle.remove()
+    return seen["last"].detach()
+
+
+def outputs_neurons_first(model, relu, images):
+    return outputs_at_once(model, relu, images).transpose(0, 1).flatten(1).double()
+
+
+def mean_of_axes(values):
+    return values.mean([axis for axis in range(values.ndim) if axis != 1]).double()
+
+
+def mean_by_neuron(values):
+    return [float(values[:, neuron].mean()) for neuron in range(values.shape[1])]
+
+
+def root_by_recursion(parent, i):
+    return i if parent[i] == i else root_by_recursion(parent, parent[i])
+
+
+def root_by_repeating(parent, i):
+    for _ in parent:
+        i = parent[i]
+    return np.int64(i)
+
+
+def tie_in_place(parent, left, right):
+    low, high = sorted([root_by_recursion(parent, left), root_by_recursion(parent, right)])
+    parent[high] = low
+    return parent
+
+
+def tie_all_at_once(parent, left, right):
+    """Every neuron points to its root."""
+    roots = [root_by_recursion(parent, i) for i in range(len(parent))]
+    low = min(roots[left], roots[right])
+    return [low if root in (roots[left], roots[right]) else root for root in roots]
+
+
 OTHERS = {
+    "01-3a": (positions_by_counting, positions_by_torch),
+    "01-3b": (macs_of_groups, macs_of_one_place_by_flops),
+    "02-3a": (scales_as_list, scales_flat_in_float64),
+    "02-3b": (codes_half_up, codes_by_torch),
+    "03-3a": (with_ends_as_lists, with_ends_clamped_first),
+    "03-3b": (errors_by_norm, errors_as_list),
+    "04-3a": (byte_by_text, byte_by_horner),
+    "04-3b": (fives_in_numpy, fives_by_zip),
+    "05-3a": (levels_in_numpy, levels_one_by_one),
+    "05-3b": (nearest_as_list, nearest_by_middles),
+    "06-3a": (group_error_by_variance, group_error_by_moments),
+    "06-3b": (begin_by_loop, begin_in_numpy),
+    "07-3a": (sign_as_list, sign_of_sign),
+    "07-3b": (slope_by_clamp, slope_as_truths),
+    "08-3a": (halves_up_by_fraction, halves_up_by_doubling),
+    "08-3b": (halves_away_by_fraction, halves_away_by_decimal),
+    "09-3a": (sizes_as_list, sizes_in_numpy),
+    "09-3b": (marked_as_list, marked_by_rank),
+    "12-3a": (outputs_at_once, outputs_neurons_first),
+    "12-3b": (mean_of_axes, mean_by_neuron),
+    "15-3a": (root_by_recursion, root_by_repeating),
+    "15-3b": (tie_in_place, tie_all_at_once),
     "01-3": (macs_by_shape, macs_by_running),
     "02-3": (rows_half_up, rows_as_lists),
     "03-3": (end_in_float64, end_in_numpy),
