@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import nbformat
 from plain import Directive, blocks, inline, prose
 
-from compresslab.teaching.answers import questions
-from compresslab.teaching.tasks import TASKS
+from compresslab.exercises.answers import questions
+from compresslab.exercises.tasks import TASKS
 
 HIDDEN = {  # what the site's tags say, in JupyterLab's words
     "hide-input": {"source_hidden": True},
@@ -152,8 +152,8 @@ class Instructor(Plain):
     def solution_of(self, number: str, words: str) -> str:
         chapter, place = number.split(".")
         name = f"{int(chapter):02}-{place}"
-        known = TASKS.get(name) or questions().get(name)
-        mistakes = known.mistakes if known else ()
+        known = [one for key, one in {**questions(), **TASKS}.items() if re.fullmatch(f"{name}[a-z]?", key)]
+        mistakes = [mistake for one in known for mistake in one.mistakes]  # those of the steps, too
         listed = [
             f"- {'' if callable(wrong) else f'`{wrong!r}`: '}{sentence}" for wrong, sentence in mistakes
         ]
