@@ -24,7 +24,7 @@ LOCAL = {
 }
 
 # The chapters that are in the learner's form: few rounds, few cells. Add a chapter's number when it is.
-FORMED = ["00", "01", "02", "03", "04", "05", "06", "07"]
+FORMED = ["00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "13", "14", "15", "16", "18"]
 TEXTS = {path.stem[:2]: path for path in sorted((ROOT / "book" / "chapters").glob("*.md"))}
 FOLDED = {"hide-input", "hide-cell"}  # tags of plumbing: its code is folded until a reader opens it
 PREDICT = "```{predict}"
