@@ -10,7 +10,7 @@ BENCHES   := $(sort $(wildcard tests/bench/bench_*.py))
 WORKERS ?= 2
 RUN     := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
-.PHONY: help book test class lab check notebooks prose timings records bench clean
+.PHONY: help book test proof class lab check notebooks prose timings records bench clean
 .DEFAULT_GOAL := help
 
 help:           ## list the targets
@@ -30,6 +30,9 @@ book: $(STAMP)  ## build the site
 test: $(STAMP)  ## run every test, then every notebook alone, and compare its stored outputs
 	$(RUN)
 	OMP_NUM_THREADS=1 $(BIN)/python book/tools/alone.py -n $(WORKERS) --dist loadscope
+
+proof: $(STAMP) ## open every page of the built site in every way that readers do
+	PROOF=1 $(RUN) -m browser
 
 class: $(STAMP) ## the chapters without answers for participants, and with all of them for the instructor
 	$(BIN)/python book/tools/handouts.py $(ONLY)

@@ -130,7 +130,7 @@ class Panel:
         """
         label = html.escape(description, quote=True)
         text = (
-            f'<svg viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{label}" font-size="14" '
+            f'<svg viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{label}" font-size="15" '
             f'style="width: 100%; max-width: {self.width * 4 // 3}px; height: auto" '
             f'fill="currentColor" xmlns="http://www.w3.org/2000/svg"><title>{label}</title>'
             f"{''.join(self._parts)}{self._frame()}</svg>"

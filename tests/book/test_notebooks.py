@@ -23,8 +23,6 @@ LOCAL = {
     "a version": r"(?i)\b(torch|numpy|python)\S*[ =]+\d+\.\d+\.\d+",
 }
 
-# The chapters that are in the learner's form: few rounds, few cells. Add a chapter's number when it is.
-FORMED = ["00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "13", "14", "15", "16", "18"]
 TEXTS = {path.stem[:2]: path for path in sorted((ROOT / "book" / "chapters").glob("*.md"))}
 FOLDED = {"hide-input", "hide-cell"}  # tags of plumbing: its code is folded until a reader opens it
 PREDICT = "```{predict}"
@@ -33,7 +31,7 @@ ENDS = re.compile(rf"^#+ |{re.escape(forms.EXPLAIN)}|{re.escape(PREDICT)}", re.M
 
 pytestmark = pytest.mark.skipif(not NOTEBOOKS, reason="no notebooks yet")
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-formed = pytest.mark.parametrize("number", FORMED)
+formed = pytest.mark.parametrize("number", TEXTS)
 
 
 def cells(path: Path, kind: str) -> list[dict]:
@@ -118,11 +116,6 @@ def answers(number: str) -> list[list[dict]]:
 
 def visible(number: str) -> list[str]:
     return [cell["source"] for kind, cell in taught(number) if kind == "code" and not tags(cell) & FOLDED]
-
-
-def test_chapters_in_form_are_chapters_and_named_once():
-    assert set(FORMED) <= set(TEXTS)
-    assert sorted(set(FORMED)) == FORMED
 
 
 @formed

@@ -1,0 +1,143 @@
+"""How pages look where readers differ: on a slow line, without scripts, on a phone, in the dark, on paper.
+
+`make test` opens some pages of each kind; PROOF=1, which `make proof` sets, opens all.
+"""
+
+import gzip
+import os
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from built import CHROMIUM, PAGES, SITE
+
+pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+
+OFFLINE = (SITE / "_static" / "vendor" / "versions.txt").is_file()
+SAMPLE = ("03_asymmetric", "18_deep_compression", "home", "ledger", "glossary", "quantization")
+CHOSEN = [page for page in PAGES if os.environ.get("PROOF") or page.stem in SAMPLE]
+DRAWN = [page for page in CHOSEN if "widget-view+json" in page.read_text(encoding="utf-8")]
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not PAGES, reason="no built site: run `make book` first"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the system's package (chromium)"),
+    pytest.mark.skipif(not OFFLINE, reason="the site was built without npm: install npm, then `make book`"),
+]
+each = pytest.mark.parametrize("page", CHOSEN, ids=lambda page: f"{page.parent.name}/{page.stem}")
+
+SLOW = {"offline": False, "latency": 400, "downloadThroughput": 50_000, "uploadThroughput": 50_000}
+FIRST_PAINT, FIRST_BYTES = 10_000, 700_000  # ms; bytes as sent, compressed
+SMALLEST = 11  # px of a letter on a phone
+WIDTH = "document.documentElement.scrollWidth"
+
+
+class Compressing(SimpleHTTPRequestHandler):
+    """Serve the site as a web server does: text compressed. Counts what it sends."""
+
+    sent = 0
+
+    def __init__(self, *asked) -> None:
+        super().__init__(*asked, directory=str(SITE))
+
+    def do_GET(self) -> None:
+        path = SITE / self.path.partition("?")[0].lstrip("/")
+        body = path.read_bytes() if path.is_file() else b""
+        small = path.suffix in (".html", ".js", ".css", ".svg")
+        body = gzip.compress(body) if small else body
+        self.send_response(200 if path.is_file() else 404)
+        self.send_header("Content-Type", self.guess_type(path.name))
+        if small:
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        Compressing.sent += len(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Compressing)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    Compressing.sent = 0
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in CHOSEN if page.parent.name == "notebooks"], ids=lambda p: p.stem
+)
+def test_a_slow_line_shows_a_chapter_soon_and_sends_nothing_heavy_unasked(browser, address, page):
+    window = browser.new_page(viewport={"width": 390, "height": 700})
+    try:
+        line = window.context.new_cdp_session(window)
+        line.send("Network.enable")
+        line.send("Network.emulateNetworkConditions", SLOW)
+        window.goto(f"{address}/notebooks/{page.name}", timeout=60_000)
+        painted = window.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        asked = window.evaluate("performance.getEntriesByType('resource').map(r => r.name)")
+    finally:
+        window.close()
+    assert painted < FIRST_PAINT
+    assert not [name for name in asked if "vendor/mathjax" in name or "vendor/widgets" in name]
+    assert Compressing.sent < FIRST_BYTES
+
+
+@each
+@pytest.mark.parametrize("width", [390, 1280])
+def test_without_scripts_a_page_fits_and_its_figures_stand_there(browser, page, width):
+    context = browser.new_context(java_script_enabled=False, viewport={"width": width, "height": 900})
+    try:
+        window = context.new_page()
+        window.goto(page.as_uri())
+        assert window.evaluate(WIDTH) <= width
+        if page in DRAWN:
+            frames = window.locator(".first-frame svg")
+            assert frames.count() == page.read_text(encoding="utf-8").count("widget-view+json")
+            assert all(frame.bounding_box() for frame in frames.all() if frame.is_visible())
+    finally:
+        context.close()
+
+
+@each
+def test_on_paper_everything_is_open_and_nothing_is_cut(browser, page):
+    window = browser.new_page(viewport={"width": 700, "height": 1000})
+    try:
+        window.goto(page.as_uri())
+        window.emulate_media(media="print")
+        closed = window.evaluate(
+            """() => [...document.querySelectorAll('details > :not(summary)')]
+                .filter(one => one.textContent.trim() && !one.checkVisibility({contentVisibilityAuto: true}))
+                .map(one => one.textContent.slice(0, 60))"""
+        )
+        assert not closed
+        assert window.evaluate(WIDTH) <= 700
+    finally:
+        window.close()
+
+
+LETTERS = """() => [...document.querySelectorAll('svg text')].map(text => {
+    const scale = text.getScreenCTM(), drawing = text.ownerSVGElement.getBoundingClientRect();
+    const box = text.getBoundingClientRect();
+    const size = parseFloat(getComputedStyle(text).fontSize) * (scale ? Math.hypot(scale.a, scale.b) : 0);
+    return {size: drawing.width ? size : 99,
+        beyond: drawing.width ? Math.max(box.right - drawing.right, drawing.left - box.left) : 0,
+        text: text.textContent};
+})"""
+
+
+@each
+def test_the_letters_of_a_drawing_can_be_read_on_a_phone(browser, page):
+    """In the text of an SVG; what is a picture of points is the business of the drawing functions."""
+    window = browser.new_page(viewport={"width": 390, "height": 900})
+    try:
+        window.goto(page.as_uri())
+        letters = window.evaluate(LETTERS)
+    finally:
+        window.close()
+    assert not [one for one in letters if one["size"] < SMALLEST], "too small"
+    assert not [one for one in letters if one["beyond"] > 1], "outside the drawing"
