@@ -18,6 +18,7 @@ from typing import Any
 from torch import nn
 from tqdm import tqdm
 
+from compresslab.coding.planes import CODERS
 from compresslab.errors import CompressionError, FormatError
 from compresslab.models.builders import build, builder_of
 from compresslab.models.checking import check_model
@@ -25,7 +26,6 @@ from compresslab.storage import integers
 from compresslab.storage.files import target_of, write_whole
 from compresslab.storage.header import HEADER_COST, LARGEST_HEADER, MAGIC, PRELUDE, VERSION, Entry, Header
 from compresslab.storage.limits import MAX_BYTES, check_limit, check_work, most_work
-from compresslab.storage.planes import CODERS
 from compresslab.storage.slots import check_fit, fill, tensors_of
 from compresslab.storage.strict import refusing
 from compresslab.storage.tensors import Stored, Written, from_stream, tie, write

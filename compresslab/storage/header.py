@@ -23,11 +23,11 @@ from typing import Annotated, Any
 import torch
 from msgspec import Meta, Struct, to_builtins
 
+from compresslab.coding.bits import packed_size
+from compresslab.coding.planes import LARGEST_COUNT, Coding, Natural
 from compresslab.errors import CompressionError, FormatError, one_of
 from compresslab.quantization.scheme import Scheme
 from compresslab.quantization.schemes import scheme_from_dict
-from compresslab.storage.bits import packed_size
-from compresslab.storage.planes import LARGEST_COUNT, Coding, Natural
 from compresslab.storage.strict import declared, parse_json, refuse_repeated, refusing
 
 MAGIC, VERSION = b"CLAB", 1

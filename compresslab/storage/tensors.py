@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from compresslab.coding.bits import pack, packed_size
+from compresslab.coding.choosing import write_codes, write_places
+from compresslab.coding.planes import Coding, Stream
 from compresslab.errors import CompressionError, FormatError
 from compresslab.quantization.scheme import QuantizedTensor, Scheme
-from compresslab.storage.bits import pack, packed_size
-from compresslab.storage.choosing import write_codes, write_places
 from compresslab.storage.header import LAYOUTS, Entry
-from compresslab.storage.planes import Coding, Stream
 from compresslab.storage.strict import refusing
 
 Stored = Tensor | QuantizedTensor

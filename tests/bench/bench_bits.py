@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 from timing import interleaved
 
-from compresslab.storage.bits import pack, unpack
+from compresslab.coding.bits import pack, unpack
 
 CODES, RUNS, WANTED = 4_000_000, 9, 8.0
 

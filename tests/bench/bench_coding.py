@@ -17,8 +17,8 @@ import numpy as np
 import zstandard
 from timing import interleaved
 
-from compresslab.storage import huffman, ranges
-from compresslab.storage.bits import pack, unpack
+from compresslab.coding import huffman, ranges
+from compresslab.coding.bits import pack, unpack
 
 SHAPE, COUNT, BITS, RUNS = (1000, 10_000), 10_000_000, 4, 7
 WASTE = 1.001

@@ -37,8 +37,19 @@ from py_compile import PycInvalidationMode
 import coverage
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("models", "quantization", "training", "surgery", "storage", "measuring", "pruning", "teaching")
-MUTATED = ("quantization", "surgery", "storage", "measuring", "pruning")
+ROOMS = (
+    "models",
+    "quantization",
+    "training",
+    "surgery",
+    "coding",
+    "storage",
+    "measuring",
+    "pruning",
+    "teaching",
+    "exercises",
+)
+MUTATED = ("quantization", "surgery", "coding", "storage", "measuring", "pruning")
 ABOVE_ALL = ("tests/test_verbs.py", "tests/test_yardstick.py")
 MARK = 0.95
 MEMORY = 16 << 30  # bytes of addresses; a mutant may ask for all there are

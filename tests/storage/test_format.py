@@ -9,10 +9,11 @@ import torch
 from samples import put_together, same
 from torch import nn
 
+from compresslab.coding import contexts, frequencies, lanes, planes, ranges
 from compresslab.quantization.layers import quantized_like
 from compresslab.quantization.scheme import QuantizedTensor
 from compresslab.quantization.uniform import Symmetric
-from compresslab.storage import contexts, frequencies, header, lanes, limits, planes, ranges, strict
+from compresslab.storage import header, limits, strict
 from compresslab.storage.container import decode, encode
 
 PAGE = Path(__file__).parents[2].joinpath("book", "format.md").read_text(encoding="utf-8")

@@ -27,6 +27,7 @@ from samples import HELPERS, Kinds, images, network, put_together, quantized, st
 from torch import nn
 
 from compresslab import models
+from compresslab.coding.planes import CODERS, WAYS
 from compresslab.errors import CompressionError
 from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
 from compresslab.quantization.integer_network import quantize_activations
@@ -36,7 +37,6 @@ from compresslab.quantization.uniform import Asymmetric, Symmetric
 from compresslab.storage.container import contents, encode, load
 from compresslab.storage.header import Header
 from compresslab.storage.limits import MAX_BYTES
-from compresslab.storage.planes import CODERS, WAYS
 
 SECONDS = 10  # of processor time; the usual file takes a millisecond
 LARGEST = 1 << 20  # payloads are made to fit their header up to this size

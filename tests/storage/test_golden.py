@@ -8,12 +8,12 @@ import torch
 from samples import GOLDEN, Kinds, by_hand, counted, same
 
 from compresslab import models
+from compresslab.coding.planes import CODERS
 from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
 from compresslab.quantization.layers import quantized_like, replace
 from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary
 from compresslab.quantization.uniform import Asymmetric, Symmetric
 from compresslab.storage.container import decode, encode
-from compresslab.storage.planes import CODERS
 
 
 def with_codes(model, schemes):

@@ -68,7 +68,7 @@ def test_nothing_is_allocated_for_a_file_that_asks_too_much(monkeypatch):
     big = models.build("lenet_300_100", {"fc1": 1000, "fc2": 10})
     data, _ = encode(quantized(big, Binary()))
     monkeypatch.setattr("compresslab.storage.tensors.torch.empty", lambda *a, **k: pytest.fail("allocated"))
-    monkeypatch.setattr("compresslab.storage.planes.unpack", lambda *a, **k: pytest.fail("allocated"))
+    monkeypatch.setattr("compresslab.coding.planes.unpack", lambda *a, **k: pytest.fail("allocated"))
     with pytest.raises(FormatError, match="more than the limit"):
         decode(data, max_bytes=500_000)
 

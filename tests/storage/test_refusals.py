@@ -9,12 +9,12 @@ import pytest
 import torch
 from samples import Kinds, network, put_together, quantized, same, take_apart, thinned
 
+from compresslab.coding import huffman, places, ranges
+from compresslab.coding.bits import pack, packed_size, unpack
+from compresslab.coding.planes import Coding, Stream
 from compresslab.errors import CompressionError, FormatError
 from compresslab.quantization.uniform import Symmetric
-from compresslab.storage import huffman, places, ranges
-from compresslab.storage.bits import pack, packed_size, unpack
 from compresslab.storage.container import decode, encode
-from compresslab.storage.planes import Coding, Stream
 
 
 def row(*numbers):

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compresslab.coding import ranges
+from compresslab.coding.contexts import CONTEXTS, Neighbourhood, find_stride
+from compresslab.coding.frequencies import _AMOUNTS, tables_of
+from compresslab.coding.ranges import decode, encode
 from compresslab.errors import FormatError
-from compresslab.storage import ranges
-from compresslab.storage.contexts import CONTEXTS, Neighbourhood, find_stride
-from compresslab.storage.frequencies import _AMOUNTS, tables_of
-from compresslab.storage.ranges import decode, encode
 
 
 def amount(byte: int) -> int:

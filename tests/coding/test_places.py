@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import masks
 
-from compresslab.storage import places
+from compresslab.coding import places
 
 
 def slow_gaps(mask, bits):

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import planes
 
+from compresslab.coding import huffman, lanes, ranges
+from compresslab.coding.bits import pack, unpack
+from compresslab.coding.frequencies import size_bound
+from compresslab.coding.planes import CODERS
 from compresslab.errors import FormatError
-from compresslab.storage import huffman, lanes, ranges
-from compresslab.storage.bits import pack, unpack
-from compresslab.storage.frequencies import size_bound
-from compresslab.storage.planes import CODERS
 
 Numbers = list[int]
 Shape = tuple[int, int]

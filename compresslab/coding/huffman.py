@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Int, Integer, UInt8
 
+from compresslab.coding.bits import check_symbols, count_symbols, pack, packed_size, unpack
+from compresslab.coding.lanes import LONGEST, read_words, write_words
 from compresslab.errors import CompressionError, FormatError, whole
-from compresslab.storage.bits import check_symbols, count_symbols, pack, packed_size, unpack
-from compresslab.storage.lanes import LONGEST, read_words, write_words
 
 
 def code_lengths(

@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Int
 from msgspec.structs import replace
 
-from compresslab.storage import places, ranges
-from compresslab.storage.bits import count_symbols, pack, packed_size
-from compresslab.storage.frequencies import size_bound
-from compresslab.storage.planes import CODERS, Coding, Mask, Matrix, Shape, Stream
+from compresslab.coding import places, ranges
+from compresslab.coding.bits import count_symbols, pack, packed_size
+from compresslab.coding.frequencies import size_bound
+from compresslab.coding.planes import CODERS, Coding, Mask, Matrix, Shape, Stream
 
 Written = tuple[Coding | None, list[bytes]]  # None: values as they are, codes side by side
 T = TypeVar("T")

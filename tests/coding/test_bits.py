@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compresslab.storage.bits import _CHUNK, _COUNTED, count_symbols, pack, packed_size, unpack
+from compresslab.coding.bits import _CHUNK, _COUNTED, count_symbols, pack, packed_size, unpack
 
 # The contract of all coders in ``test_coders`` holds that packing equals one big integer, and reads back.
 

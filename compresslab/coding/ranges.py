@@ -16,10 +16,10 @@ import constriction
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from compresslab.coding.bits import check_symbols, count_symbols
+from compresslab.coding.contexts import CONTEXTS, Neighbourhood, find_stride
+from compresslab.coding.frequencies import Tables, models_of, tables_of
 from compresslab.errors import CompressionError, FormatError, whole
-from compresslab.storage.bits import check_symbols, count_symbols
-from compresslab.storage.contexts import CONTEXTS, Neighbourhood, find_stride
-from compresslab.storage.frequencies import Tables, models_of, tables_of
 
 _CHUNK = 1 << 18  # symbols handed over in one go: a megabyte, as the library takes four bytes each
 _NARROW, _WIDE = 32, 4096  # of a lane with contexts: neither many lanes nor many steps for few symbols

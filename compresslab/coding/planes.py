@@ -16,11 +16,11 @@ import numpy as np
 from jaxtyping import Bool, Int, UInt8
 from msgspec import Meta, Struct
 
+from compresslab.coding import huffman, places, ranges
+from compresslab.coding.bits import pack, packed_size, unpack
+from compresslab.coding.frequencies import size_bound
+from compresslab.coding.lanes import deal
 from compresslab.errors import FormatError, one_of
-from compresslab.storage import huffman, places, ranges
-from compresslab.storage.bits import pack, packed_size, unpack
-from compresslab.storage.frequencies import size_bound
-from compresslab.storage.lanes import deal
 
 LARGEST_COUNT = 1 << 48
 WAYS = ("dense", "bitmap", *(f"gaps{bits}" for bits in places.GAP_BITS), "rows")

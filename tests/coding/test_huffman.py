@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compresslab.coding import lanes
+from compresslab.coding.huffman import canonical_codes, code_lengths, decode, encode
+from compresslab.coding.lanes import _EACH, _MOST, LONGEST
 from compresslab.errors import CompressionError, FormatError
-from compresslab.storage import lanes
-from compresslab.storage.huffman import canonical_codes, code_lengths, decode, encode
-from compresslab.storage.lanes import _EACH, _MOST, LONGEST
 
 # Equal counts make ties, powers and Fibonacci numbers long words.
 counts_lists = st.lists(

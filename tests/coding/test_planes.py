@@ -13,14 +13,14 @@ from samples import SCHEMES, Kinds, images, network, quantized, same, thinned
 from strategies import masks, planes
 
 from compresslab import models
+from compresslab.coding import places
+from compresslab.coding.bits import count_symbols, pack, unpack
+from compresslab.coding.choosing import cost, write_codes, write_places
+from compresslab.coding.planes import CODERS, WAYS, Coding, Stream
 from compresslab.errors import FormatError
 from compresslab.quantization.schemes import KMeans
 from compresslab.quantization.uniform import Symmetric
-from compresslab.storage import places
-from compresslab.storage.bits import count_symbols, pack, unpack
-from compresslab.storage.choosing import cost, write_codes, write_places
 from compresslab.storage.container import contents, decode, encode
-from compresslab.storage.planes import CODERS, WAYS, Coding, Stream
 
 weights = planes().filter(lambda case: case[0].size and case[1] > 1)
 
