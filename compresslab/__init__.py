@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Asymmetric", "Binary", "CompressionError", "DataError", "FormatError", "KMeans", "PerChannel",
     "PerGroup", "PerTensor", "PowerOfTwo", "QuantizedTensor", "Report", "Symmetric", "Ternary", "checkpoints",
-    "compare", "criteria", "data", "distill", "evaluate", "exercises", "fake_quantize", "load", "measure", "models",
-    "penalties", "plots", "prune_neurons", "prune_weights", "quantize", "quantize_activations", "save",
-    "sensitivity", "train", "widgets",
+    "compare", "criteria", "data", "distill", "evaluate", "exercises", "fake_quantize", "load", "measure",
+    "models", "penalties", "plots", "prune_neurons", "prune_weights", "quantize", "quantize_activations",
+    "save", "sensitivity", "train", "widgets",
 ]
 # fmt: on
 

@@ -42,11 +42,12 @@ from compresslab.training.weights import (
 
 # fmt: off
 __all__ = [
-    "L0", "L1", "L2", "Accuracy", "Batch", "Batches", "Classification", "Features", "GroupLasso", "HardConcrete",
-    "History", "Hoyer", "ImageData", "IntersectionOverUnion", "LabelSmoothing", "Loss", "MeanSquaredError", "Metric",
-    "Objective", "Part", "Proximal", "Score", "Slimming", "SoftTargets", "Split", "TokenAccuracy", "add_gates",
-    "check_collection", "check_protected", "cross_entropy", "datasets", "distill", "each", "evaluate", "first_images",
-    "freeze_gates", "held", "images_of", "labelled", "norm_scales", "parts_of", "penalties", "rate",
-    "read_out", "small", "stored", "train", "weights_in", "weights_of",
+    "L0", "L1", "L2", "Accuracy", "Batch", "Batches", "Classification", "Features", "GroupLasso",
+    "HardConcrete", "History", "Hoyer", "ImageData", "IntersectionOverUnion", "LabelSmoothing", "Loss",
+    "MeanSquaredError", "Metric", "Objective", "Part", "Proximal", "Score", "Slimming", "SoftTargets",
+    "Split", "TokenAccuracy", "add_gates", "check_collection", "check_protected", "cross_entropy", "datasets",
+    "distill", "each", "evaluate", "first_images", "freeze_gates", "held", "images_of", "labelled",
+    "norm_scales", "parts_of", "penalties", "rate", "read_out", "small", "stored", "train", "weights_in",
+    "weights_of",
 ]
 # fmt: on

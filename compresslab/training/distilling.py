@@ -1,6 +1,7 @@
 """Let a network learn from another one: what ``train`` minimises when there is a teacher."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,12 +10,12 @@ from torch import Tensor, nn
 
 from compresslab.errors import CompressionError
 from compresslab.models.checking import check_model
-from compresslab.models.inputs import answers_of, call, in_our_words, shapes_in
-from compresslab.models.tracing import arguments_of, evaluating
+from compresslab.models.inputs import answers_of, call, in_our_words
+from compresslab.models.tracing import evaluating
 from compresslab.training.batching import Batches, ImageData, held, on, parts_of, small
 from compresslab.training.features import Features, heard
 from compresslab.training.loop import History, cross_entropy, train, trainable, usual
-from compresslab.training.metrics import Metric, Objective
+from compresslab.training.metrics import Objective
 from compresslab.training.targets import SoftTargets
 
 
@@ -30,7 +31,6 @@ def distill(
     key: str | int | None = None,
     features: Features | None = None,
     objective: Objective = cross_entropy,
-    metric: Metric | None = None,
     penalty: Callable[[nn.Module], Tensor] | None = None,
     after_step: Callable[[nn.Module, float], Any] | None = None,
     seed: int | torch.Generator = 0,
@@ -38,35 +38,31 @@ def distill(
 ) -> History:
     """Train the student in place to answer as its teacher does, and leave it in evaluation mode.
 
-    It is ``train`` with another loss: ``weight`` times that of the soft targets, the rest times that of the
-    labels. Both networks see the same augmented batch. The teacher answers in evaluation mode, without
-    gradients, and is as it was.
+    It is ``train`` with another loss: ``weight`` times that of the soft targets, and the rest times that of
+    the labels. The teacher sees the same augmented images, in evaluation mode, and stays as it was.
 
     Args:
         student: any network that ``train`` takes: cut, fake-quantized, with zeros that a step holds.
-        teacher: a trained network with the same classes; any module that takes the same inputs.
-        data: what ``train`` takes; with ``weight=1.0`` labels are not asked, so inputs alone will do.
+        teacher: a trained network, any module that takes the same inputs and has the same classes.
+        data: what ``train`` takes; with ``weight=1.0`` inputs alone will do.
         temperature: softens both answers; 1 leaves them as they are.
         weight: of the soft targets, from 0.0 (``train`` alone) to 1.0 (the teacher alone).
         axis: of the classes in an answer.
         key: which part of an answer holds the logits, where a network answers with several.
         features: hidden layers to match besides, at a strength of their own.
-        objective: the loss of the labels.
-        seed: as in ``train``; first weights of maps between features come from it, too.
-        how: all else that ``train`` takes, such as ``epochs``, ``lr``, ``validation``, ``augment``.
+        objective: the loss of the labels; this and what follows as in ``train``.
 
     Raises:
-        CompressionError: no teacher, one that shares weights with the student or answers in another shape, a
-            temperature that is not above zero, a weight outside 0.0 to 1.0, a layer that is not there, or
-            what ``train`` refuses.
+        CompressionError: no teacher, or one that shares weights with the student or answers in another
+            shape; a setting out of bounds, a layer that is not there, or what ``train`` refuses.
 
     Source: Hinton, Vinyals, Dean, 2015 (arXiv:1503.02531), after Bucila, Caruana, Niculescu-Mizil, KDD 2006.
     Chapter: 17.
 
     >>> from compresslab import models
     >>> teacher, student = models.lenet_300_100(seed=1), models.lenet_300_100(fc1=30, fc2=10)
-    >>> distill(student, teacher, [torch.rand(8, 1, 28, 28)], epochs=2, weight=1.0, progress=False)
-    History(2 epochs; loss 0.0172 -> 0.0161; weights of epoch 2)
+    >>> distill(student, teacher, [torch.ones(8, 1, 28, 28)], epochs=2, weight=1.0, progress=False)
+    History(2 epochs; loss 0.0217 -> 0.0088; weights of epoch 2)
     """
     check_model(student)
     trainable(student)
@@ -81,11 +77,10 @@ def distill(
             data,
             epochs=epochs,
             objective=lesson,
-            metric=metric or usual(learn, objective),
             penalty=None if penalty is None else lambda _: penalty(student),
             after_step=None if after_step is None else lambda _, lr: after_step(student, lr),
             seed=seed,
-            **how,
+            **{"metric": usual(learn, objective), **how},
         )
 
 
@@ -102,7 +97,7 @@ class Pupil(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """The objective of a student: called with a batch, it gives the loss."""
+    """The objective of a student: it hears what both networks say of a batch, and gives the loss."""
 
     student: nn.Module
     teacher: nn.Module
@@ -113,95 +108,65 @@ class Lesson:
     maps: nn.ModuleList | None = None
 
     def __call__(self, model: Any, inputs: Any, targets: Any) -> Tensor:
-        answers, own, said, theirs = self.both(inputs)
-        loss: Any = 0.0 if self.soft.weight == 1 else self.hard(answers, inputs, targets)
-        if self.soft.weight:
-            loss = self.soft.mixed(self._apart(answers, said), loss)
-        return loss if self.features is None else loss + self.features.of(own, theirs, self.maps)
+        if targets is None and self.soft.weight < 1 and self.objective is cross_entropy:
+            raise CompressionError(
+                f"Soft targets of the weight {self.soft.weight} leave the rest to labels, but a batch has "
+                "inputs alone; give weight=1.0 to learn from the teacher alone, or pairs (inputs, targets)."
+            )
+        with self._hear(0) as own, in_our_words(self.student, inputs):
+            alone = self.soft.weight == 1
+            hard = self.objective(self.student, inputs, targets) if not alone else call(self.student, inputs)
+        return self.loss(own, self.taught(inputs), 0.0 if alone else hard)
 
     def tried(self, data: Any, seed: int) -> "Lesson":
         """Let both networks answer one example, so that what cannot be is said before the first step."""
         with torch.random.fork_rng(devices=()), evaluating(self.student), torch.no_grad():
             part = next(small(filter(len, parts_of(data)), 1), None)
-            if part is None or not self.asks:
-                return self
-            answers, own, said, theirs = self.both(on(part, self.student).inputs)
-            if self.soft.weight:
-                self._apart(answers, said)
-            if self.features is None:
-                return self
-            maps = self.features.maps(own, theirs, seed)
-            self.features.of(own, theirs, maps)
-        return replace(self, maps=maps) if list(maps.parameters()) else self
+            if part is None:
+                return self  # train says so
+            inputs = on(part, self.student).inputs
+            with self._hear(0) as own:
+                answers_of(self.student, inputs)
+            theirs = self.taught(inputs)
+            maps = nn.ModuleList() if self.features is None else self.features.maps(own, theirs, seed)
+            lesson = replace(self, maps=maps) if list(maps.parameters()) else self
+            lesson.loss(own, theirs, 0.0)
+        return lesson
 
-    @property
-    def asks(self) -> bool:
-        """Whether the teacher is asked at all."""
-        return self.soft.weight > 0 or self.features is not None
+    def taught(self, inputs: Any) -> dict[str, Tensor]:
+        """Return what the teacher and its layers say, if it is asked at all."""
+        with torch.no_grad(), self._hear(1) as theirs:
+            if self.soft.weight or self.features:
+                answers_of(self.teacher, inputs)
+        return theirs
 
-    def both(self, inputs: Any) -> tuple[Any, dict[str, Any], Any, dict[str, Any]]:
-        """Return the answers of both networks, each with those of its layers to match."""
-        layers = {} if self.features is None else self.features.layers
-        with in_our_words(self.student, inputs), heard(self.student, layers, "student") as own:
-            answers = call(self.student, inputs)
-        if not self.asks:
-            return answers, own, None, {}
-        with torch.no_grad(), heard(self.teacher, layers.values(), "teacher") as theirs:
-            said = answers_of(self.teacher, inputs)
-        return answers, own, said, theirs
+    def loss(self, own: dict[str, Tensor], theirs: dict[str, Tensor], hard: Any) -> Any:
+        if self.soft.weight:
+            hard = self.soft.mixed(self.soft.of(own[""], theirs[""]), hard)
+        return hard if self.features is None else hard + self.features.of(own, theirs, self.maps)
 
-    def hard(self, answers: Any, inputs: Any, targets: Any) -> Tensor:
-        """Return the loss of the labels, from the answers that are there."""
-        if targets is None and self.objective is cross_entropy:
-            raise CompressionError(
-                f"Soft targets of the weight {self.soft.weight} leave the rest to labels, but a batch has "
-                "inputs alone; give weight=1.0 to learn from the teacher alone, or pairs (inputs, targets)."
-            )
-        asked = _parts(inputs)
-
-        def answered(*args: Any, **named: Any) -> Any:
-            again = [id(one) for one in (*args, *named.values())] == [id(one) for one in asked]
-            return answers if again else self.student(*args, **named)
-
-        return self.objective(answered, inputs, targets)
-
-    def _apart(self, answers: Any, said: Any) -> Tensor:
-        return self.soft.of(self._logits(answers, "student"), self._logits(said, "teacher"))
-
-    def _logits(self, answers: Any, whose: str) -> Tensor:
-        parts = answers if isinstance(answers, Mapping) else {}
-        parts = dict(enumerate(answers)) if isinstance(answers, tuple | list) else parts
-        found = answers if isinstance(answers, Tensor) else parts.get(self.key)
-        if not isinstance(found, Tensor):
-            raise CompressionError(
-                f"Soft targets compare one tensor of logits, but the {whose} answers with "
-                f"{shapes_in(answers)}; say which part they are, key=..."
-            )
-        return found
-
-
-def _parts(inputs: Any) -> list[Any]:
-    args, named = arguments_of(inputs)
-    return [*args, *named.values()]
+    def _hear(self, side: int) -> AbstractContextManager[dict[str, Tensor]]:
+        network, whose = ((self.student, "student"), (self.teacher, "teacher"))[side]
+        layers = self.features.layers.items() if self.features else ()
+        names = [("", "")] * bool(self.soft.weight) + [*layers]
+        return heard(network, [pair[side] for pair in names], whose, self.key)
 
 
 def _check_teacher(student: nn.Module, teacher: Any) -> None:
     """Refuse what cannot teach, and what would change while the student learns."""
     if not isinstance(teacher, nn.Module):
-        kind = "None" if teacher is None else f"a {type(teacher).__name__:.80}"
         raise CompressionError(
-            f"A student cannot learn from {kind}; give a trained torch.nn.Module for a teacher, or use train, "
-            "which needs none."
+            f"A student cannot learn from {teacher!r:.80}; give a trained torch.nn.Module for a teacher, or "
+            "use train, which needs none."
         )
-    theirs = {id(module) for module in teacher.modules()} | set(_held(teacher))
-    if shared := [one for one in (*map(id, student.modules()), *_held(student)) if one in theirs]:
+    if shared := len(_places(student) & _places(teacher)):
         raise CompressionError(
-            f"Student and teacher share {len(shared)} modules and tensors, so the teacher would learn, too; "
-            "give a copy of it, copy.deepcopy(teacher)."
+            f"Student and teacher share {shared} modules or tensors, so the teacher would change, too; give "
+            "a copy of it, copy.deepcopy(teacher)."
         )
 
 
-def _held(model: nn.Module) -> list[int]:
-    """Return where the numbers of a network lie."""
-    storages = (one.untyped_storage() for one in (*model.parameters(), *model.buffers()))
-    return [storage.data_ptr() for storage in storages if storage.nbytes()]
+def _places(model: nn.Module) -> set[int]:
+    """Return where a network's modules and numbers lie."""
+    held = (one.untyped_storage() for one in (*model.parameters(), *model.buffers()))
+    return {*map(id, model.modules()), *(one.data_ptr() for one in held if one.nbytes())}

@@ -1,7 +1,7 @@
 """What do hidden layers say? Match those of a student to a teacher's, through a learned map where needed."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,17 +21,13 @@ Answers = Mapping[str, Tensor]  # of layers, by name
 class Features:
     """Let named layers of a student answer as those of its teacher: a mean squared error at each.
 
-    Where a student's layer is narrower or wider, a linear map is learned that brings its answer to the
-    teacher's width. It serves the training alone; the student holds none of it.
+    Where the widths differ, a linear map to the teacher's is learned, too; the student holds none of it.
 
     Args:
-        layers: from names in the student to names in the teacher; ``""`` is the whole network, so that
-            ``Features({"": ""})`` matches the answers themselves, of any task.
+        layers: from names in the student to names in the teacher; ``{"": ""}`` matches the answers
+            themselves, of any task.
         strength: what one unit of the error costs, in units of the loss; above zero.
         axis: where the neurons or channels lie.
-
-    Raises:
-        CompressionError: no layers, what is no mapping, or a strength that is not above zero.
 
     Source: Romero et al., FitNets, ICLR 2015, equation 3 (arXiv:1412.6550).
     Chapter: 17.
@@ -51,99 +47,78 @@ class Features:
                 f"Features of the layers {self.layers!r:.80} were asked; give a mapping from layers of the "
                 'student to layers of the teacher, such as {"fc1": "fc1"}.'
             )
-        if isinstance(self.strength, bool) or not 0 < self.strength < math.inf:
+        if not isinstance(self.strength, int | float) or not 0 < self.strength < math.inf:
             raise CompressionError(
                 f"Features were asked at the strength {self.strength!r:.80}; give a number above zero."
             )
         object.__setattr__(self, "layers", dict(self.layers))
 
     def of(self, student: Answers, teacher: Answers, maps: nn.ModuleList | None = None) -> Float[Tensor, ""]:
-        """Return the strength times the mean squared errors, summed over the layers.
-
-        Args:
-            student: what its layers answered, by name.
-            teacher: what the teacher's layers answered, by name.
-            maps: for each pair of layers a map to the teacher's width; None where all widths agree.
-
-        Raises:
-            CompressionError: answers of two layers differ in more than the axis that a map can change.
-        """
+        """Return the strength times the sum of the errors, from what layers answered, by name."""
         errors = []
         for place, (own, theirs) in enumerate(self.layers.items()):
             found, wanted = student[own], teacher[theirs].detach().to(student[own])
-            mapped = found if maps is None else self._mapped(found, maps[place])
+            mapped = found if maps is None else maps[place](found)
             if mapped.shape != wanted.shape:
                 raise CompressionError(
                     f"The student's layer {own!r:.80} answers in shape {shapes_in(found)}, the teacher's "
-                    f"{theirs!r:.80} in {shapes_in(wanted)}; a learned map changes axis {self.axis} alone, so "
-                    "match layers whose other axes agree."
+                    f"{theirs!r:.80} in {shapes_in(wanted)}; a learned map changes axis {self.axis} alone, "
+                    "so match layers whose other axes agree."
                 )
             errors.append(functional.mse_loss(mapped, wanted))
         return self.strength * torch.stack(errors).sum()
 
     def maps(self, student: Answers, teacher: Answers, seed: int) -> nn.ModuleList:
-        """Return a map for each pair of layers: a linear one where the widths differ, else none.
-
-        Args:
-            student: what its layers answered to some example, by name.
-            teacher: what the teacher's layers answered to it, by name.
-            seed: of the first weights, drawn as those of any linear layer.
-        """
+        """Return what brings each layer to the teacher's width: a linear map, or nothing where they agree."""
         generator, found = torch.Generator().manual_seed(seed), nn.ModuleList()
         for own, theirs in self.layers.items():
-            narrow, wide = student[own], teacher[theirs]
-            if not (-narrow.dim() <= self.axis < narrow.dim() == wide.dim()):
-                found.append(nn.Identity())  # the comparison that follows says what is wrong
-                continue
-            widths = narrow.shape[self.axis], wide.shape[self.axis]
-            found.append(nn.Identity() if widths[0] == widths[1] else _fresh(*widths, narrow, generator))
+            answers = student[own], teacher[theirs]
+            inside = all(-one.dim() <= self.axis < one.dim() for one in answers)
+            widths = [one.shape[self.axis] for one in answers] if inside else [0, 0]
+            needed = widths[0] != widths[1]
+            found.append(Along(widths, self.axis, student[own], generator) if needed else nn.Identity())
         return found
 
-    def _mapped(self, answer: Tensor, change: nn.Module) -> Tensor:
-        return (
-            answer
-            if isinstance(change, nn.Identity)
-            else change(answer.movedim(self.axis, -1)).movedim(-1, self.axis)
-        )
+
+class Along(nn.Linear):
+    """A linear map along any axis: of channels, it is a convolution of one pixel."""
+
+    def __init__(self, widths: list[int], axis: int, like: Tensor, generator: torch.Generator) -> None:
+        super().__init__(widths[0], widths[1], device="meta", dtype=like.dtype)
+        self.to_empty(device=like.device)
+        self.axis = axis
+        for parameter in self.parameters():  # drawn as torch does, but not from the world's generator
+            drawn = torch.empty(parameter.shape).uniform_(-1, 1, generator=generator)
+            parameter.data.copy_(drawn / math.sqrt(self.in_features))
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(input.movedim(self.axis, -1)).movedim(-1, self.axis)
 
 
 @contextmanager
-def heard(model: nn.Module, names: Iterable[str], whose: str) -> Iterator[dict[str, Any]]:
-    """Hear what layers answer while a network runs; of a layer that runs twice, the last answer.
-
-    Args:
-        whose: how a message calls the network.
-
-    Raises:
-        CompressionError: there is no such layer, it did not run, or it answers with no tensor.
-    """
+def heard(model: nn.Module, names: Collection[str], whose: str, key: Any) -> Iterator[dict[str, Tensor]]:
+    """Hear what layers (``""`` is all) answer while a network runs; of one that runs twice, the first."""
     found, layers, held = {}, dict(model.named_modules()), []
+
+    def hear(name: str, answer: Any) -> None:
+        parts = dict(enumerate(answer)) if isinstance(answer, tuple | list) else answer
+        part = parts.get(key) if isinstance(parts, Mapping) else answer
+        if not isinstance(part, Tensor):
+            raise CompressionError(
+                f"{name or 'All'!r:.80} of the {whose} answers with {shapes_in(answer)}; name a layer that "
+                "gives one tensor, or say which part of an answer is meant, key=..."
+            )
+        found.setdefault(name, part.clone())  # what follows may change it in place
+
     try:
-        for name in dict.fromkeys(names):
-            one_of(name, layers, f"layer of the {whose}")
-
-            def hear(layer: nn.Module, inputs: Any, answer: Any, name: str = name) -> None:
-                # what follows may change the answer in place
-                found[name] = answer.clone() if isinstance(answer, Tensor) else answer
-
-            held.append(layers[name].register_forward_hook(hear))
-        yield found
         for name in names:
-            if not isinstance(found.get(name), Tensor):
-                said = f"answers with {shapes_in(found[name])}" if name in found else "did not run"
-                raise CompressionError(
-                    f"The layer {name!r:.80} of the {whose} {said}; name one that gives one tensor."
-                )
+            layer = layers[one_of(name, layers, f"layer of the {whose}")]
+            held.append(layer.register_forward_hook(lambda *said, name=name: hear(name, said[-1])))
+        yield found
     finally:
         for handle in held:
             handle.remove()
-
-
-def _fresh(inputs: int, outputs: int, like: Tensor, generator: torch.Generator) -> nn.Linear:
-    """Return a linear layer drawn from a generator; torch's own would draw from the world's."""
-    layer = nn.utils.skip_init(nn.Linear, inputs, outputs, device=like.device, dtype=like.dtype)
-    with torch.no_grad():
-        for parameter in layer.parameters():
-            drawn = torch.empty(parameter.shape).uniform_(-1, 1, generator=generator)
-            parameter.copy_(drawn / math.sqrt(inputs))
-    return layer
+    if missing := [name for name in names if name not in found]:
+        raise CompressionError(
+            f"The layer {missing[0]!r:.80} of the {whose} did not run; name one that does."
+        )
