@@ -4,11 +4,11 @@ Run from the root of the repository: python book/records/distillation.py
 
 Three students of one shape: a network with a quarter of the article's neurons in every layer, from fresh
 weights; the article's network with three quarters of its neurons cut; and the same in ternary codes. Their
-teacher is the shipped checkpoint. Five rows for each student, all with its epochs, its seeds and the same images: hard labels; the
-same without augmentation; label smoothing; soft targets; and hard labels beside a matched hidden layer. Three
-more rows, of the first student, have another teacher: a network of its own kind (what the row of hard labels
-gave with the same seed), one that was taught every 7 as a 1, and one that was taught with half of all labels
-wrong.
+teacher is the shipped checkpoint. Five rows for each student, all with its epochs, its seeds and the same
+images: hard labels; the same without augmentation; label smoothing; soft targets; and hard labels beside a
+matched hidden layer. Three more rows, of the first student, have another teacher: a network of its own kind
+(what the row of hard labels gave with the same seed), one that was taught every 7 as a 1, and one that was
+taught with half of all labels wrong.
 
 Every row is tuned alike, by the cross entropy on validation at seed 0: first its learning rate, then one
 setting of its own (of hard labels it is weight decay), each over a grid that grows until the best is inside
