@@ -6,11 +6,11 @@ Three students of one shape: a network with a quarter of the article's neurons i
 weights; the article's network with three quarters of its neurons cut; and the same in ternary codes. Their
 teacher is the shipped checkpoint. Five rows for each student, all with its epochs, its seeds and the same
 images: hard labels; the same without augmentation; label smoothing; soft targets; and hard labels beside a
-matched hidden layer. Three more rows, of the first student, have another teacher: a network of its own kind
-(what the row of hard labels gave with the same seed), one that was taught every 7 as a 1, and one that was
-taught with half of all labels wrong.
+matched hidden layer. Three more rows, of the first student, have the settings of its soft targets: the same
+without augmentation; with a teacher of its own kind (what the row of hard labels gave with the same seed);
+and with a teacher that was taught every 7 as a 1.
 
-Every row is tuned alike, by the cross entropy on validation at seed 0: first its learning rate, then one
+The five rows are tuned alike, by the cross entropy on validation at seed 0: first its learning rate, then one
 setting of its own (of hard labels it is weight decay), each over a grid that grows until the best is inside
 it or at a natural bound. The setting with the least loss of all that were tried runs with every seed. The
 test split, and MNIST's own, are read for the record and choose nothing.
@@ -19,6 +19,7 @@ Finished runs stand in build/records, so an interrupted run goes on where it was
 core.
 """
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable
@@ -51,8 +52,9 @@ ROWS: dict[str, tuple[str, float, tuple[float, ...], float, float]] = {
     "soft targets": SOFT,
     "features": ("strength", 0.1, (0.03, 0.1, 0.3), 3, 0.001),
 }
-OTHER_TEACHERS = {"its own kind": SOFT, "every 7 a 1": SOFT, "half the labels wrong": SOFT}
-TEACHING = 3  # epochs of a teacher with wrong labels
+OWN, WRONG = "its own kind", "every 7 a 1"  # other teachers
+MORE = ("soft targets, no augmentation", OWN, WRONG)
+TEACHING = 3  # epochs of the teacher with wrong labels
 
 digits = data.digits()
 
@@ -96,22 +98,24 @@ def shipped() -> nn.Module:
     return fast(checkpoints.load("article"))
 
 
+@cache
+def cut() -> nn.Module:
+    return fast(cl.prune_neurons(shipped(), criteria.taylor, 0.75, batches=digits.train))
+
+
 def fresh(student: str, seed: int) -> nn.Module:
     if student == "small":
         return fast(models.article(conv1=8, conv2=16, fc1=25, seed=seed))
-    cut = fast(cl.prune_neurons(shipped(), criteria.taylor, 0.75, batches=digits.train))
-    return cl.fake_quantize(cut, cl.Ternary(cl.PerChannel())) if student == "ternary" else cut
+    if student == "cut":
+        return copy.deepcopy(cut())
+    return cl.fake_quantize(cut(), cl.Ternary(cl.PerChannel()))
 
 
 @cache
-def taught_wrong(row: str) -> nn.Module:
-    """Return a network of the teacher's shape that learned wrong labels, without a look at validation."""
-    labels, generator = digits.train.labels.clone(), torch.Generator().manual_seed(0)
-    if row == "every 7 a 1":
-        labels[labels == 7] = 1
-    else:
-        wrong = torch.randperm(len(labels), generator=generator)[: len(labels) // 2]
-        labels[wrong] = (labels[wrong] + torch.randint(1, 10, (len(wrong),), generator=generator)) % 10
+def taught_wrong() -> nn.Module:
+    """Return a network of the teacher's shape that learned every 7 as a 1, without a look at validation."""
+    labels = digits.train.labels.clone()
+    labels[labels == 7] = 1
     teacher = fast(models.article(seed=0))
     learned = Split(digits.train.images, labels)
     cl.train(teacher, learned, epochs=TEACHING, augment=digits.augmentation, seed=0, progress=False)
@@ -121,9 +125,9 @@ def taught_wrong(row: str) -> nn.Module:
 @cache
 def teacher_of(row: str, seed: int, chosen: tuple[float, float]) -> nn.Module:
     """Return who teaches a row; a student's own kind is what its row of hard labels gave with this seed."""
-    if row == "its own kind":
+    if row == OWN:
         return Remembered(trained("small", "hard labels", *chosen, seed))
-    return Remembered(taught_wrong(row) if row in OTHER_TEACHERS else shipped())
+    return Remembered(taught_wrong() if row == WRONG else shipped())
 
 
 def trained(
@@ -132,18 +136,17 @@ def trained(
     """Return the student after its epochs, as its row asks."""
     network = fresh(student, seed)
     how: dict[str, Any] = {"epochs": EPOCHS[student], "lr": rate, "seed": seed, "progress": False}
+    how["augment"] = False if row.endswith("no augmentation") else None
     if row.startswith("hard labels"):
-        augment = False if "no augmentation" in row else None
-        penalty = cl.penalties.L2(setting) if setting else None
-        cl.train(network, digits, augment=augment, penalty=penalty, **how)
+        cl.train(network, digits, penalty=cl.penalties.L2(setting) if setting else None, **how)
     elif row == "label smoothing":
         cl.train(network, digits, objective=LabelSmoothing(setting), **how)
     elif row == "features":
         matched = Features({"fc1": "fc1"}, strength=setting)
         cl.distill(network, teacher_of("", seed, (0, 0)), digits, weight=0.0, features=matched, **how)
     else:
-        own = row if row in OTHER_TEACHERS else ""
-        teacher = teacher_of(own, seed, chosen if own == "its own kind" else (0, 0))
+        other = row if row in (OWN, WRONG) else ""
+        teacher = teacher_of(other, seed, chosen if other == OWN else (0, 0))
         cl.distill(network, teacher, digits, temperature=setting, weight=WEIGHT, **how)
     return cl.quantize(network) if student == "ternary" else network
 
@@ -166,25 +169,33 @@ def judged(network: nn.Module, every: bool) -> dict:
     return found
 
 
-def row_of(runs: Runs, student: str, row: str, asked: tuple, chosen: tuple[float, float] = (0, 0)) -> dict:
+def row_of(runs: Runs, student: str, row: str, asked: tuple) -> dict:
     """Tune a row and run what was best with every seed."""
     name, first, grid, factor, lowest = asked
     tried: dict[tuple[float, float], float] = {}
 
     def loss(rate: float, setting: float) -> float:
-        found = runs.of((student, row, rate, setting, 0), run, student, row, rate, setting, 0, chosen, False)
+        found = runs.of((student, row, rate, setting, 0), run, student, row, rate, setting, 0, (0, 0), False)
         tried[rate, setting] = found["validation loss"]
         return tried[rate, setting]
 
     rate, _ = tuned(lambda rate: loss(rate, first), RATES[student], lowest=LOWEST_RATE)
     tuned(lambda setting: loss(rate, setting), grid, factor, lowest)
     best = min(tried, key=tried.__getitem__)
-    seeds = [
-        runs.of((student, row, *best, seed, "judged"), run, student, row, *best, seed, chosen, True)
-        for seed in SEEDS
-    ]
     listed = [{"rate": r, name: s, "validation loss": value} for (r, s), value in sorted(tried.items())]
-    return {"rate": best[0], name: best[1], "tried": listed, "seeds": seeds}
+    return {"rate": best[0], name: best[1], "tried": listed, "seeds": seeds_of(runs, student, row, *best)}
+
+
+def seeds_of(
+    runs: Runs, student: str, row: str, rate: float, setting: float, chosen: tuple[float, float] = (0, 0)
+) -> list[dict]:
+    """Run a setting with every seed.
+
+    Args:
+        chosen: rate and weight decay of hard labels, for a teacher of a student's own kind.
+    """
+    asked = student, row, rate, setting
+    return [runs.of((*asked, seed, "judged"), run, *asked, seed, chosen, True) for seed in SEEDS]
 
 
 def main() -> None:
@@ -194,13 +205,13 @@ def main() -> None:
         found[student] = {row: row_of(runs, student, row, asked) for row, asked in ROWS.items()}
     hard = found["small"]["hard labels"]
     chosen = hard["rate"], hard["weight decay"]
-    others = {row: row_of(runs, "small", row, asked, chosen) for row, asked in OTHER_TEACHERS.items()}
-    teachers: dict[str, Callable[[], nn.Module]] = {"shipped": shipped}
-    teachers |= {row: lambda row=row: taught_wrong(row) for row in list(OTHER_TEACHERS)[1:]}
+    soft = found["small"]["soft targets"]["rate"], found["small"]["soft targets"]["temperature"]
+    more = {row: {"seeds": seeds_of(runs, "small", row, *soft, chosen)} for row in MORE}
+    teachers: dict[str, Callable[[], nn.Module]] = {"shipped": shipped, WRONG: taught_wrong}
     record = {
         "images": {part: len(getattr(digits, part)) for part in ("train", "validation", "test")},
         "seeds": len(SEEDS),
-        "epochs": EPOCHS | {"wrong teachers": TEACHING},
+        "epochs": EPOCHS | {"wrong teacher": TEACHING},
         "weight": WEIGHT,
         "teachers": {
             name: runs.of(("teacher", name), lambda make=make: judged(make(), True))
@@ -208,7 +219,7 @@ def main() -> None:
         },
         "starts": {name: runs.of(("start", name), start, name) for name in ("cut", "ternary")},
         "students": found,
-        "other teachers": others,
+        "more rows": more,
     }
     RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

@@ -169,7 +169,7 @@ def of_distillation() -> Iterator[tuple[str, float, Grid]]:
         for student, rows in record["students"].items()
         for row, found in rows.items()
     ]
-    for name, found in [*listed, *record["other teachers"].items()]:
+    for name, found in listed:
         setting = next(key for key in found if key not in ("rate", "tried", "seeds"))
         (first,) = {t[setting] for t in found["tried"] if t["rate"] != found["rate"]}
         yield (
