@@ -91,6 +91,7 @@ NATURAL = {
         "article, 0.75, taylor after an untuned start",
     ): "shows what an untuned start costs",
     ("deep_compression", "share"): "the shares rise until one fails or the file is as small as was asked",
+    ("distillation", "ternary, hard labels, no augmentation, weight decay"): "no weight decay at all",
     ("slimming", "SGD, loss"): "shown as a failure, ranked with nothing (chapter 14 says so)",
     ("slimming", "Adam, loss"): "shown as a failure, ranked with nothing (chapter 14 says so)",
     ("slimming", "Adam, step"): "shown as a failure, ranked with nothing (chapter 14 says so)",
