@@ -63,7 +63,8 @@ def first_cell(address: str) -> nbformat.NotebookNode:
         address: where the package can be fetched; "" while it is nowhere.
     """
     otherwise = INSTALL.format(address=address) if address else EXPLAIN
-    return nbformat.v4.new_code_cell(FIRST.format(otherwise=otherwise), metadata={"tags": ["hide-input"]})
+    folded = {"tags": ["hide-input"], "mystnb": {"code_prompt_show": "Set-up: find the package"}}
+    return nbformat.v4.new_code_cell(FIRST.format(otherwise=otherwise), metadata=folded)
 
 
 def generate(text: Path, form: type[Plain] = Plain) -> nbformat.NotebookNode:

@@ -21,6 +21,7 @@ from compresslab.exercises.packing_tasks import (
 from compresslab.exercises.pruning_tasks import COST, ELASTIC, GROUPS, KEPT, MASK, SLOPE
 from compresslab.exercises.reading_tasks import CHANCE, FIRST, READ, SIGNS_OF, SUMS_OF, WORDS
 from compresslab.exercises.task import Task
+from compresslab.exercises.teacher_tasks import NEAR
 
 TASKS: Mapping[str, Task] = {
     "01-3a": POSITIONS,
@@ -71,6 +72,7 @@ TASKS: Mapping[str, Task] = {
     "16-3a": SIGNS_OF,
     "16-3b": SUMS_OF,
     "16-3": CHANCE,
+    "17-3": NEAR,
     "18-3a": WORDS,
     "18-3b": FIRST,
     "18-3": READ,

@@ -91,6 +91,7 @@ NATURAL = {
         "article, 0.75, taylor after an untuned start",
     ): "shows what an untuned start costs",
     ("deep_compression", "share"): "the shares rise until one fails or the file is as small as was asked",
+    ("distillation", "ternary, hard labels, no augmentation, weight decay"): "no weight decay at all",
     ("slimming", "SGD, loss"): "shown as a failure, ranked with nothing (chapter 14 says so)",
     ("slimming", "Adam, loss"): "shown as a failure, ranked with nothing (chapter 14 says so)",
     ("slimming", "Adam, step"): "shown as a failure, ranked with nothing (chapter 14 says so)",
@@ -161,6 +162,26 @@ def of_deep_compression() -> Iterator[tuple[str, float, Grid]]:
             yield "share", chosen.pop(), {share: -share if ok else 1.0 for share, ok in passed.items()}
 
 
+def of_distillation() -> Iterator[tuple[str, float, Grid]]:
+    """First the rate, at one setting; then the setting, at the best rate."""
+    record = records.load("distillation")
+    listed = [
+        (f"{student}, {row}", found)
+        for student, rows in record["students"].items()
+        for row, found in rows.items()
+    ]
+    for name, found in listed:
+        setting = next(key for key in found if key not in ("rate", "tried", "seeds"))
+        (first,) = {t[setting] for t in found["tried"] if t["rate"] != found["rate"]}
+        yield (
+            name,
+            found["rate"],
+            {t["rate"]: t["validation loss"] for t in found["tried"] if t[setting] == first},
+        )
+        losses = {t[setting]: t["validation loss"] for t in found["tried"] if t["rate"] == found["rate"]}
+        yield f"{name}, {setting}", found[setting], losses
+
+
 def share_lost(run: dict) -> float:
     """Images of validation that were lost, as a share of those that the floats read and missed."""
     total = 5_000 if run["validation"]["floats"] > 500 else 500
@@ -182,6 +203,7 @@ CHOICES = {
     "neuron_criteria": of_criteria,
     "slimming": of_slimming,
     "deep_compression": of_deep_compression,
+    "distillation": of_distillation,
 }
 
 

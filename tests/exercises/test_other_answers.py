@@ -678,6 +678,23 @@ def tie_all_at_once(parent, left, right):
     return [low if root in (roots[left], roots[right]) else root for root in roots]
 
 
+def near_one_by_one(logits, labels, temperature):
+    rows = [[] for _ in range(logits.shape[1])]
+    for answer, label in zip(logits.tolist(), labels.tolist(), strict=True):
+        powers = [0 if place == label else np.exp(one / temperature) for place, one in enumerate(answer)]
+        rows[label].append([power / sum(powers) for power in powers])  # the right class never enters
+    return [np.mean(row, axis=0) for row in rows]
+
+
+def near_in_numpy(logits, labels, temperature):
+    wrong = np.exp(
+        logits.numpy() / temperature - np.log(np.exp(logits.numpy() / temperature).sum(1)[:, None])
+    )
+    wrong[np.arange(len(wrong)), labels] = 0
+    wrong /= wrong.sum(1, keepdims=True)
+    return np.stack([wrong[labels.numpy() == label].mean(0) for label in range(wrong.shape[1])])
+
+
 OTHERS = {
     "01-3a": (positions_by_counting, positions_by_torch),
     "01-3b": (macs_of_groups, macs_of_one_place_by_flops),
@@ -727,6 +744,7 @@ OTHERS = {
     "16-3a": (signs_by_bits, signs_by_recursion),
     "16-3b": (sums_by_product, sums_by_doubling),
     "16-3": (chance_as_fraction, chance_in_numpy),
+    "17-3": (near_one_by_one, near_in_numpy),
     "18-3a": (words_by_package, words_by_halving),
     "18-3b": (first_by_growing, first_from_table),
     "18-3": (read_with_pattern, read_by_numbers),
