@@ -29,6 +29,7 @@ from compresslab.quantization import (
     quantize,
     quantize_activations,
 )
+from compresslab.searching import Budget, Plan, search
 from compresslab.storage import load, save
 from compresslab.training import datasets as data
 from compresslab.training import evaluate, penalties, train
@@ -38,11 +39,11 @@ if TYPE_CHECKING:
 
 # fmt: off
 __all__ = [
-    "Asymmetric", "Binary", "CompressionError", "DataError", "FormatError", "KMeans", "PerChannel",
-    "PerGroup", "PerTensor", "PowerOfTwo", "QuantizedTensor", "Report", "Symmetric", "Ternary", "checkpoints",
-    "compare", "criteria", "data", "evaluate", "exercises", "fake_quantize", "load", "measure", "models",
-    "penalties", "plots", "prune_neurons", "prune_weights", "quantize", "quantize_activations", "save",
-    "sensitivity", "train", "widgets",
+    "Asymmetric", "Binary", "Budget", "CompressionError", "DataError", "FormatError", "KMeans", "PerChannel",
+    "PerGroup", "PerTensor", "Plan", "PowerOfTwo", "QuantizedTensor", "Report", "Symmetric", "Ternary",
+    "checkpoints", "compare", "criteria", "data", "evaluate", "exercises", "fake_quantize", "load",
+    "measure", "models", "penalties", "plots", "prune_neurons", "prune_weights", "quantize",
+    "quantize_activations", "save", "search", "sensitivity", "train", "widgets",
 ]
 # fmt: on
 
