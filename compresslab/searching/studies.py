@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from compresslab.searching.storages import WORKER, gone, me, opening, quiet, sho
 
 Choice = dict[str, int]
 _FOUND, _ERROR, _MARK = "found", "error", "compresslab"
-_DOUBLES = 5  # draws of known plans in a row, before a neighbour of the best is taken
+_DOUBLES = 3  # draws of known plans in a row, before a neighbour of the best is taken
+_TURNS = 50  # in the search of a plan that is not known
 
 
 class Study:
@@ -83,10 +85,10 @@ class Study:
                 if any(self._whole(other.params) == choice for other in before if other.params):
                     self._drop(trial)
                     doubles += 1
-                    if doubles > 10 * _DOUBLES:  # all that can be found has been tried
-                        break
                     if doubles >= _DOUBLES:
-                        self._enqueue([self._neighbour()])
+                        if (fresh := self._fresh()) is None:
+                            break
+                        self._enqueue([fresh])
                     continue
                 if len(before) >= trials:
                     self._drop(trial)
@@ -175,11 +177,18 @@ class Study:
         """Return a choice for every knob, also for those with one option."""
         return {knob: int(params.get(knob, 0)) for knob in self._sizes}
 
-    def _neighbour(self) -> Choice:
-        """Turn one or two knobs of the best trial by one option."""
+    def _fresh(self) -> Choice | None:
+        """Return a choice that nobody has made: a neighbour of the best, else any; None where all are made."""
+        known = {tuple(self._whole(self._asked(trial)).values()) for trial in self._claimed(waiting=True)}
         done = [(kept["objective"], choice) for _, choice, kept in self.found]
         best = min(done, key=lambda one: one[0])[1] if done else dict.fromkeys(self._sizes, 0)
-        return turned(best, self._sizes, self._random)
+        for _ in range(_TURNS):
+            best = turned(best, self._sizes, self._random)  # further away with each turn
+            if tuple(best.values()) not in known:
+                return best
+        ranges = (range(size) for size in self._sizes.values())
+        found = next((options for options in product(*ranges) if options not in known), None)
+        return None if found is None else dict(zip(self._sizes, found, strict=True))
 
 
 def turned(choice: Choice, sizes: Mapping[str, int], chance: random.Random) -> Choice:
