@@ -178,7 +178,7 @@ class Study:
         return {knob: int(params.get(knob, 0)) for knob in self._sizes}
 
     def _fresh(self) -> Choice | None:
-        """Return a choice that nobody has made: a neighbour of the best, else any; None where all are made."""
+        """Return a choice that is not known: a neighbour of the best, else any; None where all are."""
         known = {tuple(self._whole(self._asked(trial)).values()) for trial in self._claimed(waiting=True)}
         done = [(kept["objective"], choice) for _, choice, kept in self.found]
         best = min(done, key=lambda one: one[0])[1] if done else dict.fromkeys(self._sizes, 0)
