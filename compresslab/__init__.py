@@ -3,7 +3,7 @@
 Values are frozen dataclasses that work on tensors; verbs work on a model and return a new one.
 What serves notebooks (plots, widgets, ...) loads when first used, so that the import stays light.
 
-Nine rooms, each a folder that answers one question; a room imports from those below it only. ``EVENING``
+Ten rooms, each a folder that answers one question; a room imports from those below it only. ``EVENING``
 names the modules that one should read in order to know the package, from the lowest room to the highest.
 """
 
@@ -35,7 +35,8 @@ from compresslab.training import datasets as data
 from compresslab.training import evaluate, penalties, train
 
 if TYPE_CHECKING:
-    from compresslab.teaching import checkpoints, exercises, plots, widgets
+    from compresslab import exercises
+    from compresslab.teaching import checkpoints, plots, widgets
 
 # fmt: off
 __all__ = [
@@ -64,13 +65,18 @@ EVENING = {
     "pruning": ("pruning.selection", "pruning.weights"),
 }
 
-_LATER = ("checkpoints", "exercises", "plots", "widgets")
+_LATER = {
+    "checkpoints": "teaching.checkpoints",
+    "exercises": "exercises",
+    "plots": "teaching.plots",
+    "widgets": "teaching.widgets",
+}
 
 
 def __getattr__(name: str):
     """Load what serves notebooks when it is first used."""
     if name in _LATER:
-        return import_module(f"compresslab.teaching.{name}")
+        return import_module(f"compresslab.{_LATER[name]}")
     raise AttributeError(f"module 'compresslab' has no attribute {name!r}")
 
 

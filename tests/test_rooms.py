@@ -24,6 +24,7 @@ ROOMS = [
     "measuring",
     "pruning",
     "teaching",
+    "exercises",
 ]  # from below
 LARGEST_MODULE, LARGEST_ROOM, LARGEST_PACKAGE = 250, 2_200, 14_500  # lines
 LARGER = {"quantization": 2_400}  # it has outgrown its walls, and waits for a door
@@ -74,7 +75,7 @@ def python(code: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_the_house_has_nine_rooms_and_a_way_to_say_no():
+def test_the_house_has_ten_rooms_and_a_way_to_say_no():
     assert {path.parent.name for path in PACKAGE.rglob("__init__.py")} == {*ROOMS, "compresslab"}
     assert {name for name in modules() if "." not in name} == {"errors"}
 
@@ -131,7 +132,9 @@ def test_modules_rooms_and_the_whole_are_small():
     assert not {name: size for name, size in sizes.items() if size > LARGEST_MODULE}
     rooms = {name: sum(lines(path) for path in (PACKAGE / name).glob("*.py")) for name in ROOMS}
     assert not {name: size for name, size in rooms.items() if size > LARGER.get(name, LARGEST_ROOM)}
-    assert sum(lines(path) for path in PACKAGE.rglob("*.py")) <= LARGEST_PACKAGE
+    whole = sum(lines(path) for path in PACKAGE.rglob("*.py"))
+    # what learners' answers are compared with has a wall of its own; nobody reads it to know the package
+    assert whole - rooms["exercises"] <= LARGEST_PACKAGE
 
 
 def test_the_evening_has_an_end():

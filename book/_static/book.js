@@ -33,3 +33,35 @@
     nameHandles();
   });
 })();
+
+// MathJax and the widget manager are heavy: they are asked for when the first formula or interactive figure comes
+// near, or when the page is printed. book/tools/lighter.py has put their addresses into the page's head.
+document.addEventListener("DOMContentLoaded", () => {
+  // The widget manager waits for the page to be loaded; a page that is loaded will not say so again.
+  const listen = window.addEventListener;
+  window.addEventListener = (kind, act, ...more) =>
+    kind === "load" && document.readyState === "complete"
+      ? setTimeout(act)
+      : listen.call(window, kind, act, ...more);
+  const later = (name, places) => {
+    const address = document.querySelector(`meta[name="later-${name}"]`)?.content;
+    if (!address || !places.length) return;
+    let asked = false;
+    const ask = () => {
+      if (asked) return;
+      asked = true;
+      watch?.disconnect();
+      const script = document.createElement("script");
+      script.src = address;
+      document.head.append(script);
+    };
+    const near = (seen) => seen.some((one) => one.isIntersecting) && ask();
+    const watch = window.IntersectionObserver && new IntersectionObserver(near, { rootMargin: "600px" });
+    if (watch) places.forEach((place) => watch.observe(place));
+    else ask();
+    window.addEventListener("beforeprint", ask);
+  };
+  later("mathjax", document.querySelectorAll(".math"));
+  const views = document.querySelectorAll('script[type$="widget-view+json"]');
+  later("widgets", [...views].map((view) => view.parentElement));
+});

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import nbformat
 from plain import Directive, blocks, inline, prose
 
-from compresslab.teaching.answers import questions
-from compresslab.teaching.tasks import TASKS
+from compresslab.exercises.answers import questions
+from compresslab.exercises.tasks import TASKS
 
 HIDDEN = {  # what the site's tags say, in JupyterLab's words
     "hide-input": {"source_hidden": True},
@@ -22,6 +22,7 @@ HIDDEN = {  # what the site's tags say, in JupyterLab's words
 }
 CHOICE = re.compile(r"^(?P<choice>\S.*)\n: +(?P<feedback>.*(?:\n  +.*)*)$", re.MULTILINE)
 EXPLAIN = "**Explain.** "
+CAPTION = re.compile(r"^\*Figure\. .*\*$", re.MULTILINE)  # it states what the figure shows
 CLAIMS = ("claim", "claims")  # what says a finding and fails where it is false
 SHOW, HIDE = "Choose first, then open: code and output", "Hide code and output"
 NOTES = ("admonition", "note", "tip", "seealso", "warning")
@@ -131,7 +132,8 @@ class Participant(Plain):
     def text(self, text: str) -> str:
         if self.solution:
             return ""
-        return explanation(text)[1].strip("\n") if text.startswith(EXPLAIN) else text
+        text = explanation(text)[1] if text.startswith(EXPLAIN) else text
+        return CAPTION.sub("", text).strip("\n")
 
     def unfold(self, summary: str, body: str) -> str:
         return f"- {summary}"
@@ -150,8 +152,8 @@ class Instructor(Plain):
     def solution_of(self, number: str, words: str) -> str:
         chapter, place = number.split(".")
         name = f"{int(chapter):02}-{place}"
-        known = TASKS.get(name) or questions().get(name)
-        mistakes = known.mistakes if known else ()
+        known = [one for key, one in {**questions(), **TASKS}.items() if re.fullmatch(f"{name}[a-z]?", key)]
+        mistakes = [mistake for one in known for mistake in one.mistakes]  # those of the steps, too
         listed = [
             f"- {'' if callable(wrong) else f'`{wrong!r}`: '}{sentence}" for wrong, sentence in mistakes
         ]

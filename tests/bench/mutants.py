@@ -47,6 +47,7 @@ ROOMS = (
     "measuring",
     "pruning",
     "teaching",
+    "exercises",
 )
 MUTATED = ("quantization", "surgery", "coding", "storage", "measuring", "pruning")
 ABOVE_ALL = ("tests/test_verbs.py", "tests/test_yardstick.py")

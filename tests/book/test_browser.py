@@ -52,7 +52,11 @@ class Visit:
             self.complaints.append(message.text)
 
     def _wait_for_drawings(self) -> None:
-        """Wait until each formula and each interactive figure that the page announces is drawn."""
+        """Wait until each formula and each interactive figure that the page announces is drawn.
+
+        Both come when they are near, or when the page is printed: so it is told that it will be.
+        """
+        self.window.evaluate("window.dispatchEvent(new Event('beforeprint'))")
         self.window.wait_for_function(
             """() => [...document.querySelectorAll('.math')].every(m => m.querySelector('mjx-container'))
                 && [...document.querySelectorAll('script[type$="widget-view+json"]')].every(

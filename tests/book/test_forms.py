@@ -243,6 +243,13 @@ def test_claims_and_the_words_of_figures_leave_the_code(code, left):
     assert forms.without_claims(code) == left
 
 
+def test_a_participant_says_what_a_figure_shows():
+    """Its caption would say it first; the folded code behind it and the prose below it stay."""
+    text = "*Figure. It falls.*\n\nNext."
+    assert [cell.source for cell in made(text, form=forms.Participant)] == ["Next."]
+    assert [cell.source for cell in made(text)] == [text]
+
+
 def test_an_instructor_sees_everything_unfolded():
     shown = made(*CELLS, *SOLVED, form=forms.Instructor)
     assert not [cell for cell in shown if "jupyter" in cell.metadata]

@@ -8,6 +8,9 @@ import statistics
 from collections import defaultdict
 from pathlib import Path
 
+import forms
+import jupytext
+import plain
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,8 +23,17 @@ LOCAL = {
     "a version": r"(?i)\b(torch|numpy|python)\S*[ =]+\d+\.\d+\.\d+",
 }
 
+# The chapters that are in the learner's form: few rounds, few cells. Add a chapter's number when it is.
+FORMED = ["00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "13", "14", "15", "16", "18"]
+TEXTS = {path.stem[:2]: path for path in sorted((ROOT / "book" / "chapters").glob("*.md"))}
+FOLDED = {"hide-input", "hide-cell"}  # tags of plumbing: its code is folded until a reader opens it
+PREDICT = "```{predict}"
+WIDGET = "application/vnd.jupyter.widget-view+json"
+ENDS = re.compile(rf"^#+ |{re.escape(forms.EXPLAIN)}|{re.escape(PREDICT)}", re.MULTILINE)
+
 pytestmark = pytest.mark.skipif(not NOTEBOOKS, reason="no notebooks yet")
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+formed = pytest.mark.parametrize("number", FORMED)
 
 
 def cells(path: Path, kind: str) -> list[dict]:
@@ -58,10 +70,145 @@ def prose_words(source: str) -> int:
 
 @each
 def test_cells_are_short(path):
-    lengths = [len(cell["source"].splitlines()) for cell in code(path)]
+    """Folded plumbing may be longer than what a reader sees, but no cell is a page."""
+    lengths = [len(cell["source"].splitlines()) for cell in code(path) if not tags(cell) & FOLDED]
     assert statistics.median(lengths) <= 5
     assert sum(length < 12 for length in lengths) >= 0.9 * len(lengths), sorted(lengths)
-    assert max(lengths) <= 25
+    assert max(len(cell["source"].splitlines()) for cell in code(path)) <= 25
+
+
+# ------------------------------------------------------------------ the learner's form
+
+
+def taught(number: str) -> list[tuple[str, dict]]:
+    """Return the kind and the cell of a chapter up to its exercises: prose as written, code as it ran."""
+    path = TEXTS[number]
+    ran = iter(code(ROOT / "notebooks" / f"{path.stem}.ipynb")[1:])  # the first cell is not in the text
+    found = []
+    for cell in jupytext.read(path, fmt="md:myst").cells:
+        if cell.cell_type == "code":
+            found.append(("code", next(ran)))
+            assert found[-1][1]["source"] == cell.source, f"run: make notebooks ONLY={number}"
+        elif re.search(r"^## Exercises", cell.source, re.MULTILINE):
+            break
+        else:
+            found.append(("prose", {"source": cell.source}))
+    return found
+
+
+def questions(number: str) -> list[str]:
+    """Return the body of each prediction."""
+    prose = [cell["source"] for kind, cell in taught(number) if kind == "prose"]
+    found = [block for source in prose for block in plain.blocks(source)]
+    return [block.body for block in found if isinstance(block, plain.Directive) and block.name == "predict"]
+
+
+def answers(number: str) -> list[list[dict]]:
+    """Return for each prediction the code that answers it: up to its explanation, or to a heading."""
+    rounds, asked = [], False
+    for kind, cell in taught(number):
+        if kind == "prose":
+            ends = ENDS.findall(cell["source"])
+            asked = ends[-1] == PREDICT if ends else asked
+            rounds += [[] for end in ends if end == PREDICT]
+        elif asked:
+            rounds[-1].append(cell)
+    return rounds
+
+
+def visible(number: str) -> list[str]:
+    return [cell["source"] for kind, cell in taught(number) if kind == "code" and not tags(cell) & FOLDED]
+
+
+def test_chapters_in_form_are_chapters_and_named_once():
+    assert set(FORMED) <= set(TEXTS)
+    assert sorted(set(FORMED)) == FORMED
+
+
+@formed
+def test_a_chapter_has_four_to_six_rounds(number):
+    assert "**Predict.**" not in TEXTS[number].read_text(encoding="utf-8"), "a prediction is a block"
+    assert number == "00" or 4 <= len(questions(number)) <= 6
+
+
+def faults(body: str) -> list[str]:
+    """Return what is wrong with the choices of a prediction."""
+    question = forms.CHOICE.split(body, maxsplit=1)[0]
+    choices = [found["choice"] for found in forms.CHOICE.finditer(body)]
+    rest = forms.CHOICE.sub("", body.removeprefix(question)).strip()
+    found = {
+        "fewer than two choices": len(choices) < 2,
+        "a choice twice": len(set(choices)) < len(choices),
+        "a choice without feedback": bool(rest) or question.rstrip()[-1:] not in ("?", "."),
+    }
+    return [fault for fault, there in found.items() if there]
+
+
+@formed
+def test_each_choice_has_feedback(number):
+    assert not {body: faults(body) for body in questions(number) if faults(body)}
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ("Far?\n\nYes\n: Right.", "fewer than two choices"),
+        ("Far?\n\nYes\n: Right.\n\nYes\n: Wrong.", "a choice twice"),
+        ("Far?\n\nYes\n: Right.\n\nNo\n\nHalf\n: Wrong.", "a choice without feedback"),
+        ("Far?\n\nNo\n\nYes\n: Right.\n\nHalf\n: Wrong.", "a choice without feedback"),
+    ],
+)
+def test_a_choice_that_says_nothing_is_found(body, fault):
+    assert faults(body) == [fault]
+    assert not faults("Far?\n\nYes\n: Right.\n\nNo\n: Wrong,\n  by a step.")
+
+
+def shows(cells: list[dict]) -> bool:
+    """Say whether cells show more than that something is true: a number, a table or a figure."""
+    rich = [kind for cell in cells for output in cell["outputs"] for kind in output.get("data", {})]
+    lines = [line for cell in cells for line in texts(cell).splitlines() if line.strip()]
+    return bool(rich) or any(not re.search(r": True$|^\s*[✓✔]", line) for line in lines)
+
+
+@formed
+def test_a_round_is_answered_by_more_than_true(number):
+    """Whoever guessed wants to see how far off that was."""
+    rounds = zip(questions(number), answers(number), strict=True)
+    assert not [question for question, cells in rounds if not shows(cells)]
+
+
+def test_true_alone_is_no_answer():
+    claims = {"outputs": [{"name": "stdout", "text": ["it falls: True\n", "✓ it falls\n"]}]}
+    number = {"outputs": [{"name": "stdout", "text": ["errors: 3\n"]}]}
+    assert not shows([])
+    assert not shows([claims, {"outputs": []}])
+    assert shows([claims, number])
+    assert shows([{"outputs": [{"data": {"image/png": "..."}}]}])
+
+
+@formed
+def test_every_figure_has_a_caption_that_the_reader_sees(number):
+    """It stands below the figure; of a figure that answers a prediction, in the explanation."""
+    waiting = []
+    for kind, cell in taught(number):
+        if kind == "prose":
+            captioned = re.match(
+                rf"({re.escape(forms.EXPLAIN)})?\*Figure\. \S.*\*$", cell["source"], re.MULTILINE
+            )
+            assert captioned or not waiting, waiting
+            waiting = []
+        elif {"image/png", "image/svg+xml", WIDGET} & {k for o in cell["outputs"] for k in o.get("data", {})}:
+            waiting.append(cell["id"])
+    assert not waiting
+
+
+@formed
+def test_a_reader_sees_at_most_25_cells_and_no_line_over_80(number):
+    assert len(visible(number)) <= 25
+    assert not [line for source in visible(number) for line in source.splitlines() if len(line) > 80]
+
+
+# ------------------------------------------------------------------ every notebook
 
 
 @each

@@ -1,7 +1,7 @@
 """What counts as right, as a careful person would judge, and what a wrong answer gives away."""
 
 import tomllib
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from compresslab.errors import CompressionError
 
 ROUNDED = 1e-3  # of a typical mistake: it is recognised in three digits
+NOISE = 1e-12  # of a whole number: 100 times 0.75 may come out a little less than 75
 SINGLE = 2e-6  # of the largest number: whoever computes in float32 is right
 
 # What a wrong answer must be turned into to be right, and what to say then.
@@ -91,8 +92,12 @@ def difference(answer: Any, expected: Any, within: float) -> str | None:
     A list, an array and a tensor of the same numbers are alike, and so are numbers that differ by less than
     float32 can tell.
     """
+    if _holds_text(expected):
+        return _difference_of_texts(answer, expected)
     if isinstance(answer, str) and not isinstance(expected, str):
         return "That is text; give it without quotes."
+    if _holds_text(answer) and not isinstance(expected, str | bool):
+        return "It holds text; numbers are expected, without quotes."
     if isinstance(answer, list | tuple) and isinstance(expected, str | bool) and len(answer) != 1:
         return "One answer is expected, not several."
     if isinstance(expected, str):
@@ -117,7 +122,9 @@ def difference(answer: Any, expected: Any, within: float) -> str | None:
         left = left.reshape(right.shape)
     within = max(within, _leeway(right, SINGLE) if np.any(right % 1) else 0.0)
     with np.errstate(invalid="ignore"):  # infinity minus itself; the equality beside it decides
-        wrong = ~((np.abs(left - right) <= within) | (left == right) | (np.isnan(left) & np.isnan(right)))
+        noise = (left % 1 != 0) & (np.abs(left - right) <= NOISE * np.maximum(np.abs(right), 1))
+        near = (np.abs(left - right) <= within) | noise
+        wrong = ~(near | (left == right) | (np.isnan(left) & np.isnan(right)))
     if not wrong.any():
         return None
     if truth[0]:
@@ -139,6 +146,8 @@ def habit(answers: Sequence[Any], rights: Sequence[Any], within: float) -> str |
     >>> habit([25.0, 50.0], [0.25, 0.5], 0.0)
     'That is in percent; a fraction is asked.'
     """
+    if any(_holds_text(one) for one in (*answers, *rights)):
+        return None
     try:
         found = [np.asarray(_plain(answer), dtype=np.float64) for answer in answers]
         right = [np.asarray(_plain(one), dtype=np.float64) for one in rights]
@@ -160,20 +169,18 @@ def habit(answers: Sequence[Any], rights: Sequence[Any], within: float) -> str |
     return None
 
 
-def shown(value: Any) -> str:
-    """Write a value for a message, short whatever it holds.
+def _holds_text(value: Any) -> bool:
+    return isinstance(value, list | tuple) and any(isinstance(one, str) for one in value)
 
-    >>> shown(list(range(1000)))
-    'a list of 1,000 elements'
-    """
-    if isinstance(value, Tensor | np.ndarray) and np.prod(value.shape) > 8:
-        return f"a {type(value).__name__} of shape {tuple(value.shape)}"
-    if isinstance(value, nn.Module):
-        return f"a {type(value).__name__}"
-    text = str(value.tolist()) if isinstance(value, Tensor | np.ndarray | np.generic) else repr(value)
-    if len(text) <= 80:
-        return text
-    return f"a {type(value).__name__}" + (f" of {len(value):,} elements" if isinstance(value, Sized) else "")
+
+def _difference_of_texts(answer: Any, expected: Sequence[Any]) -> str | None:
+    given = answer.tolist() if isinstance(answer, np.ndarray) else answer
+    if not isinstance(given, list | tuple):
+        return "A list is expected, with texts in quotes."
+    if len(given) != len(expected):
+        return f"The list holds {len(given)}, expected are {len(expected)}."
+    wrong = [place for place, pair in enumerate(zip(given, expected, strict=True)) if pair[0] != pair[1]]
+    return f"{len(wrong)} of {len(given)} differ, the first at ({wrong[0]},)." if wrong else None
 
 
 def _is_truth(value: Any) -> bool:
