@@ -23,10 +23,11 @@ ROOMS = [
     "storage",
     "measuring",
     "pruning",
+    "searching",
     "teaching",
     "exercises",
 ]  # from below
-LARGEST_MODULE, LARGEST_ROOM, LARGEST_PACKAGE = 250, 2_200, 14_500  # lines
+LARGEST_MODULE, LARGEST_ROOM, LARGEST_PACKAGE = 250, 2_200, 16_000  # lines
 LARGER = {"quantization": 2_400}  # it has outgrown its walls, and waits for a door
 LONGEST_CHAIN, LONGEST_EVENING = 15, 3_000
 
@@ -75,7 +76,7 @@ def python(code: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_the_house_has_ten_rooms_and_a_way_to_say_no():
+def test_the_house_has_eleven_rooms_and_a_way_to_say_no():
     assert {path.parent.name for path in PACKAGE.rglob("__init__.py")} == {*ROOMS, "compresslab"}
     assert {name for name in modules() if "." not in name} == {"errors"}
 
@@ -152,7 +153,7 @@ def test_no_module_bears_the_name_of_a_public_function():
 
 
 def test_importing_the_package_stays_light():
-    heavy = ["sklearn", "matplotlib", "ipywidgets", "torchvision", "pandas", "mlxtend", "IPython"]
+    heavy = ["sklearn", "matplotlib", "ipywidgets", "torchvision", "pandas", "mlxtend", "IPython", "optuna"]
     code = f"import sys, compresslab; print(*[name for name in {heavy} if name in sys.modules])"
     assert python(code) == []
 
