@@ -70,6 +70,11 @@ def cut_some(model: nn.Module) -> nn.Module:
     return cut(model, graph, [torch.arange(g.neurons) == (-1 if g.held else 0) for g in graph.groups])
 
 
+def planned(net: nn.Module) -> Plan:
+    first = "conv1" if hasattr(net, "conv1") else "fc1"
+    return Plan({first: LayerPlan(Symmetric(4, PerChannel()), 0.5, 0.3)})
+
+
 def with_dead(model: nn.Module) -> nn.Module:
     model.get_parameter("fc1.weight").data[0] = 0
     return model
@@ -99,10 +104,7 @@ VERBS = {
         follows=True,
     ),
     "cut": Verb(cut_some, follows=True),
-    "apply a plan": Verb(
-        lambda net: Plan({"fc1": LayerPlan(Symmetric(4, PerChannel()), 0.5, 0.2)}).apply(net, DATA),
-        follows=True,
-    ),
+    "apply a plan": Verb(lambda net: planned(net).apply(net, DATA), follows=True),
     "drop_dead": Verb(drop_dead, with_dead, follows=True),
     "add_gates": Verb(lambda net: add_gates(net, axis=0)),
     "freeze_gates": Verb(freeze_gates, add_gates),

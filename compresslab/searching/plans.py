@@ -11,7 +11,8 @@ from torch import nn
 from compresslab.errors import CompressionError, fraction
 from compresslab.measuring.tables import html_table, text_table
 from compresslab.models.checking import check_model, copy_of
-from compresslab.pruning import criteria
+from compresslab.pruning.criteria import magnitude
+from compresslab.pruning.neuron_criteria import taylor
 from compresslab.pruning.neurons import prune_neurons
 from compresslab.pruning.weights import hold_zeros, prune_weights
 from compresslab.quantization.quantizing import fake_quantize, quantize
@@ -102,7 +103,7 @@ class Plan:
         small = self._thinned(model, data, objective)
         gone = {name: one.weights for name, one in self.layers.items() if one.weights}
         if gone:
-            small = prune_weights(small, criteria.magnitude, gone)
+            small = prune_weights(small, magnitude, gone)
         if train is not None and small is not model:
             train(small, after_step=hold_zeros(small) if gone else None)
         schemes = {name: one.scheme for name, one in self.layers.items() if one.scheme is not None}
@@ -122,7 +123,7 @@ class Plan:
                 f"A share of the neurons of {', '.join(shares):.200} shall go, and which ones the data says; "
                 "give it: plan.apply(model, data)."
             )
-        return prune_neurons(model, criteria.taylor, shares, batches=seen, objective=objective, minimum=1)
+        return prune_neurons(model, taylor, shares, batches=seen, objective=objective, minimum=1)
 
     @staticmethod
     def _learned(model: nn.Module, schemes: Mapping[str, Scheme], zeros: bool, train: Train) -> nn.Module:
