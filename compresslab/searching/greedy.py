@@ -48,8 +48,6 @@ def greedy_path(parts: Parts, knobs: Sequence[Knob]) -> list[dict[str, int]]:
     Returns:
         The option of every knob, after each step; the first has all at 0.
 
-    Source: Gersho, Gray 1992, Vector Quantization and Signal Compression, chapter 8 (allocating bits by
-    marginal returns).
     Chapter: 20.
 
     >>> fc1 = Knob("fc1", (0.0, 0.1, 0.9), ({}, {"fc1": 0.5}, {"fc1": 0.25}))

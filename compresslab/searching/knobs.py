@@ -127,7 +127,10 @@ class Knobs:
         if kind == "scheme":
             return {f"bytes {owner}": max(1.0, _bytes_of(small, layer) - around) / floats}
         share = self.options[name][option]
-        coded = [made(Plan({layer: LayerPlan(self._middle, gone)}), False) for gone in (0.0, share)]
+        tied = self._layers[name]
+        coded = [
+            made(Plan(dict.fromkeys(tied, LayerPlan(self._middle, gone))), False) for gone in (0.0, share)
+        ]
         before, after = (max(1.0, _bytes_of(one, layer) - around) for one in coded)
         return {f"bytes {owner}": after / before}
 

@@ -120,7 +120,7 @@ def search(
         data: a data set: validation judges, training images say which neurons go. Or any iterable of (inputs,
             targets), which then does both.
         budget: what the small network may cost and lose.
-        space: what may be done to a layer.
+        space: what may be done to a layer; for a large network name few options, since each is tried alone.
         trials: plans that are carried out, the greedy one among them.
         train: trains a plan's network in place in every trial, as in ``Plan.apply``.
         study: a path for a journal file, or the URL of a database such as PostgreSQL: a search that was
