@@ -3,7 +3,7 @@
 Values are frozen dataclasses that work on tensors; verbs work on a model and return a new one.
 What serves notebooks (plots, widgets, ...) loads when first used, so that the import stays light.
 
-Ten rooms, each a folder that answers one question; a room imports from those below it only. ``EVENING``
+Eleven rooms, each a folder that answers one question; a room imports from those below it only. ``EVENING``
 names the modules that one should read in order to know the package, from the lowest room to the highest.
 """
 
@@ -29,6 +29,7 @@ from compresslab.quantization import (
     quantize,
     quantize_activations,
 )
+from compresslab.searching import Budget, Plan, search
 from compresslab.storage import load, save
 from compresslab.training import datasets as data
 from compresslab.training import distill, evaluate, penalties, train
@@ -39,11 +40,11 @@ if TYPE_CHECKING:
 
 # fmt: off
 __all__ = [
-    "Asymmetric", "Binary", "CompressionError", "DataError", "FormatError", "KMeans", "PerChannel",
-    "PerGroup", "PerTensor", "PowerOfTwo", "QuantizedTensor", "Report", "Symmetric", "Ternary", "checkpoints",
-    "compare", "criteria", "data", "distill", "evaluate", "exercises", "fake_quantize", "load", "measure",
-    "models", "penalties", "plots", "prune_neurons", "prune_weights", "quantize", "quantize_activations",
-    "save", "sensitivity", "train", "widgets",
+    "Asymmetric", "Binary", "Budget", "CompressionError", "DataError", "FormatError", "KMeans", "PerChannel",
+    "PerGroup", "PerTensor", "Plan", "PowerOfTwo", "QuantizedTensor", "Report", "Symmetric", "Ternary",
+    "checkpoints", "compare", "criteria", "data", "distill", "evaluate", "exercises", "fake_quantize", "load",
+    "measure", "models", "penalties", "plots", "prune_neurons", "prune_weights", "quantize",
+    "quantize_activations", "save", "search", "sensitivity", "train", "widgets",
 ]
 # fmt: on
 

@@ -23,6 +23,7 @@ ROOMS = [
     "storage",
     "measuring",
     "pruning",
+    "searching",
     "teaching",
     "exercises",
 ]  # from below
@@ -78,7 +79,7 @@ def python(code: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_the_house_has_ten_rooms_and_a_way_to_say_no():
+def test_the_house_has_eleven_rooms_and_a_way_to_say_no():
     assert {path.parent.name for path in PACKAGE.rglob("__init__.py")} == {*ROOMS, "compresslab"}
     assert {name for name in modules() if "." not in name} == {"errors"}
 
@@ -155,7 +156,7 @@ def test_no_module_bears_the_name_of_a_public_function():
 
 
 def test_importing_the_package_stays_light():
-    heavy = ["sklearn", "matplotlib", "ipywidgets", "torchvision", "pandas", "mlxtend", "IPython"]
+    heavy = ["sklearn", "matplotlib", "ipywidgets", "torchvision", "pandas", "mlxtend", "IPython", "optuna"]
     code = f"import sys, compresslab; print(*[name for name in {heavy} if name in sys.modules])"
     assert python(code) == []
 

@@ -25,10 +25,14 @@ from compresslab.pruning.neurons import prune_neurons
 from compresslab.pruning.scanning import sensitivity
 from compresslab.pruning.weights import hold_zeros, prune_weights, rewind
 from compresslab.quantization.folding import fold_norms
+from compresslab.quantization.granularity import PerChannel
 from compresslab.quantization.integer_network import quantize_activations
 from compresslab.quantization.quantizing import fake_quantize, quantize
 from compresslab.quantization.schemes import Binary, KMeans
 from compresslab.quantization.uniform import Symmetric
+from compresslab.searching.budgets import Budget, Space
+from compresslab.searching.plans import LayerPlan, Plan
+from compresslab.searching.seeking import search
 from compresslab.storage.container import decode, encode
 from compresslab.surgery.cutting import cut
 from compresslab.surgery.dead import drop_dead
@@ -69,6 +73,11 @@ def cut_some(model: nn.Module) -> nn.Module:
     return cut(model, graph, [torch.arange(g.neurons) == (-1 if g.held else 0) for g in graph.groups])
 
 
+def planned(net: nn.Module) -> Plan:
+    first = "conv1" if hasattr(net, "conv1") else "fc1"
+    return Plan({first: LayerPlan(Symmetric(4, PerChannel()), 0.5, 0.3)})
+
+
 def with_dead(model: nn.Module) -> nn.Module:
     model.get_parameter("fc1.weight").data[0] = 0
     return model
@@ -98,6 +107,7 @@ VERBS = {
         follows=True,
     ),
     "cut": Verb(cut_some, follows=True),
+    "apply a plan": Verb(lambda net: planned(net).apply(net, DATA), follows=True),
     "drop_dead": Verb(drop_dead, with_dead, follows=True),
     "add_gates": Verb(lambda net: add_gates(net, axis=0)),
     "freeze_gates": Verb(freeze_gates, add_gates),
@@ -109,6 +119,9 @@ LOOKS = {
     "compare": Verb(lambda net: compare(*[measure(net, DATA, latency=False)] * 2)),
     "evaluate": Verb(lambda net: evaluate(net, DATA)),
     "sensitivity": Verb(lambda net: sensitivity(net, DATA, shares=(0.5,))),
+    "search": Verb(
+        lambda net: search(net, DATA, Budget(loss=0.5), space=Space.of_bits(8, 4), trials=2).plan.layers
+    ),
     "encode": Verb(encode),
     "graph_of": Verb(lambda net: str(graph_of(net)), follows=True),
     "hold_zeros": Verb(hold_zeros),

@@ -1,0 +1,153 @@
+"""A plan does what the verbs do, and comes back from JSON as it was."""
+
+import json
+from functools import partial
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from samples import SCHEMES, network
+
+from compresslab.errors import CompressionError
+from compresslab.pruning import criteria
+from compresslab.pruning.neurons import prune_neurons
+from compresslab.pruning.weights import hold_zeros, prune_weights
+from compresslab.quantization.quantizing import fake_quantize, quantize
+from compresslab.quantization.schemes import KMeans
+from compresslab.quantization.uniform import Symmetric
+from compresslab.searching.budgets import Budget, Space
+from compresslab.searching.plans import LayerPlan, Plan
+from compresslab.storage.container import encode
+from compresslab.training.batching import ImageData, Split
+from compresslab.training.loop import train
+
+SHARES = st.floats(0, 1)
+LAYERS = st.builds(LayerPlan, st.one_of(st.none(), st.sampled_from(SCHEMES)), SHARES, SHARES)
+
+
+def split(seed, count=24):
+    generator = torch.Generator().manual_seed(seed)
+    return Split(torch.rand(count, 1, 28, 28, generator=generator), torch.arange(count) % 3)
+
+
+DATA = ImageData("noise", split(1), split(2), split(3))
+EVERYTHING = Plan(
+    {
+        "conv1": LayerPlan(Symmetric(4)),
+        "conv2": LayerPlan(KMeans(2, keep_zero=True), weights=0.5, neurons=0.5),
+        "fc1": LayerPlan(KMeans(3, keep_zero=True), weights=0.8, neurons=0.4),
+        "fc2": LayerPlan(weights=0.25),
+    }
+)
+
+
+@given(st.dictionaries(st.text(max_size=8), LAYERS, max_size=5))
+def test_what_json_says_is_read_back_as_it_was(layers):
+    plan = Plan(layers)
+    assert Plan.from_json(plan.to_json()) == plan
+    assert Plan.from_json(json.dumps(json.loads(plan.to_json()))) == plan
+
+
+NO_PLANS = ["", "[]", "{}", '{"layers": 3}', '{"layers": {"a": 3}}', '{"layers": {"a": {"share": 0.5}}}']
+NO_PLANS += ['{"layers": {"a": {"weights": 3}}}', '{"layers": {"a": {"scheme": {"name": "Best"}}}}']
+NO_PLANS += ['{"layers": {"a": {"scheme": 3}}}', '{"layers": {"a": {"neurons": "0.5"}}}', "null"]
+
+
+@pytest.mark.parametrize("text", NO_PLANS)
+def test_what_is_no_plan_is_refused(text):
+    with pytest.raises(CompressionError):
+        Plan.from_json(text)
+
+
+def test_a_plan_does_what_the_verbs_do_one_after_the_other():
+    model = network()
+    by_hand = prune_neurons(model, criteria.taylor, {"conv2": 0.5, "fc1": 0.4}, batches=DATA.train, minimum=1)
+    by_hand = prune_weights(by_hand, criteria.magnitude, {"conv2": 0.5, "fc1": 0.8, "fc2": 0.25})
+    schemes = {name: layer.scheme for name, layer in EVERYTHING.layers.items() if layer.scheme}
+    by_hand = quantize(by_hand, schemes)
+    assert encode(EVERYTHING.apply(model, DATA))[0] == encode(by_hand)[0]
+    assert encode(EVERYTHING.apply(model, [DATA.train]))[0] == encode(by_hand)[0]
+
+
+def test_training_goes_through_the_codes_and_leaves_the_zeros():
+    model, teach = network(), partial(train, data=DATA, epochs=1, lr=1e-2, augment=False, progress=False)
+    by_hand = EVERYTHING._thinned(model, DATA, None)
+    by_hand = prune_weights(by_hand, criteria.magnitude, {"conv2": 0.5, "fc1": 0.8, "fc2": 0.25})
+    teach(by_hand, after_step=hold_zeros(by_hand))
+    schemes = {name: layer.scheme for name, layer in EVERYTHING.layers.items() if layer.scheme}
+    books = {name: scheme for name, scheme in schemes.items() if isinstance(scheme, KMeans)}
+    student = fake_quantize(fake_quantize(by_hand, books, learned_step=True), {"conv1": schemes["conv1"]})
+    teach(student, after_step=hold_zeros(student))
+    made = EVERYTHING.apply(model, DATA, train=teach)
+    assert encode(made)[0] == encode(quantize(student, schemes))[0]
+    assert encode(made)[0] != encode(EVERYTHING.apply(model, DATA))[0]
+    fc1 = made.get_submodule("fc1").weight
+    assert int((fc1 == 0).sum()) >= round(0.8 * fc1.numel())
+
+
+def test_a_plan_without_anything_gives_a_copy():
+    model = network()
+    made = Plan({}).apply(model)
+    assert made is not model
+    assert encode(made)[0] == encode(model)[0]
+
+
+@pytest.mark.parametrize(
+    ("plan", "data", "says"),
+    [
+        (Plan({"fc9": LayerPlan(Symmetric(4))}), None, "There is no layer 'fc9'"),
+        (Plan({"fc9": LayerPlan(weights=0.5)}), None, "There is no layer to prune 'fc9'"),
+        (Plan({"fc1": LayerPlan(neurons=0.5)}), None, r"give it: plan.apply\(model, data\)"),
+        (Plan({"fc1": LayerPlan(neurons=0.5)}), [], r"give it: plan.apply\(model, data\)"),
+        (Plan({"fc2": LayerPlan(neurons=0.5)}), DATA, "fc2"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(plan, data, says):
+    with pytest.raises(CompressionError, match=says):
+        plan.apply(network(), data)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: Plan({"fc1": Symmetric(4)}), "give a LayerPlan"),
+        (lambda: Plan({1: LayerPlan()}), "give a LayerPlan"),
+        (lambda: LayerPlan(Symmetric), "with its parentheses"),
+        (lambda: LayerPlan(weights=90), "give a float from 0.0 to 1.0"),
+        (lambda: LayerPlan(neurons=1), "give a float from 0.0 to 1.0"),
+        (lambda: Budget(), "without a limit"),
+        (lambda: Budget(bytes=0), "whole number of at least 1"),
+        (lambda: Budget(bytes=1e5), "whole number of at least 1"),
+        (lambda: Budget(macs=-5), "whole number of at least 1"),
+        (lambda: Budget(latency_ms=0), "a number above 0"),
+        (lambda: Budget(latency_ms=float("nan")), "a number above 0"),
+        (lambda: Budget(loss=-0.1), "of at least 0"),
+        (lambda: Budget(loss="1 %"), "of at least 0"),
+        (lambda: Budget(loss=True), "of at least 0"),
+        (lambda: Space((), (), ()), "nothing in it"),
+        (lambda: Space((Symmetric,)), "with its parentheses"),
+        (lambda: Space(weights=(50,)), "give a float from 0.0 to 1.0"),
+    ],
+)
+def test_what_is_no_value_is_refused(call, says):
+    with pytest.raises(CompressionError, match=says):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("budget", "costs", "lost", "excess"),
+    [
+        (Budget(bytes=100), {"bytes": 100}, 9.0, 0.0),
+        (Budget(bytes=100), {"bytes": 150}, 0.0, 0.5),
+        (Budget(bytes=100, macs=10), {"bytes": 150, "macs": 20}, 0.0, 1.5),
+        (Budget(bytes=100, macs=10), {"bytes": 50, "macs": 20}, 0.0, 1.0),
+        (Budget(latency_ms=2.0), {"latency_ms": 3.0}, 0.0, 0.5),
+        (Budget(loss=0.02), {}, 0.02, 0.0),
+        (Budget(loss=0.02), {}, 0.03, 0.5),
+        (Budget(loss=0.0), {}, 0.01, 1.0),
+        (Budget(loss=0.02), {}, -1.0, 0.0),
+    ],
+)
+def test_the_excess_adds_up_what_each_limit_is_passed_by(budget, costs, lost, excess):
+    assert budget.excess(costs, lost) == pytest.approx(excess)
