@@ -23,9 +23,10 @@ ROOMS = [
     "storage",
     "measuring",
     "pruning",
+    "repairing",
     "teaching",
 ]  # from below
-LARGEST_MODULE, LARGEST_ROOM, LARGEST_PACKAGE = 250, 2_200, 14_500  # lines
+LARGEST_MODULE, LARGEST_ROOM, LARGEST_PACKAGE = 250, 2_200, 15_600  # lines
 LARGER = {"quantization": 2_400}  # it has outgrown its walls, and waits for a door
 LONGEST_CHAIN, LONGEST_EVENING = 15, 3_000
 
@@ -74,7 +75,7 @@ def python(code: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_the_house_has_nine_rooms_and_a_way_to_say_no():
+def test_the_house_has_its_rooms_and_a_way_to_say_no():
     assert {path.parent.name for path in PACKAGE.rglob("__init__.py")} == {*ROOMS, "compresslab"}
     assert {name for name in modules() if "." not in name} == {"errors"}
 
