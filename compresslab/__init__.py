@@ -31,7 +31,7 @@ from compresslab.quantization import (
 )
 from compresslab.storage import load, save
 from compresslab.training import datasets as data
-from compresslab.training import evaluate, penalties, train
+from compresslab.training import distill, evaluate, penalties, train
 
 if TYPE_CHECKING:
     from compresslab.teaching import checkpoints, exercises, plots, widgets
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Asymmetric", "Binary", "CompressionError", "DataError", "FormatError", "KMeans", "PerChannel",
     "PerGroup", "PerTensor", "PowerOfTwo", "QuantizedTensor", "Report", "Symmetric", "Ternary", "checkpoints",
-    "compare", "criteria", "data", "evaluate", "exercises", "fake_quantize", "load", "measure", "models",
-    "penalties", "plots", "prune_neurons", "prune_weights", "quantize", "quantize_activations", "save",
-    "sensitivity", "train", "widgets",
+    "compare", "criteria", "data", "distill", "evaluate", "exercises", "fake_quantize", "load", "measure",
+    "models", "penalties", "plots", "prune_neurons", "prune_weights", "quantize", "quantize_activations",
+    "save", "sensitivity", "train", "widgets",
 ]
 # fmt: on
 

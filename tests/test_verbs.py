@@ -1,8 +1,9 @@
 """The contract of every verb: a new object comes out, the argument is as it was, and chance is left alone.
 
-``train`` alone works in place, as it says. What a verb does is tested in its room; here stands what all have
-in common, on the four networks of the book, with marks that a careless verb would lose: modules in different
-modes, a frozen parameter, a gradient, an attribute and hooks of the user's.
+``train`` and ``distill`` alone work in place, as they say; a teacher is only looked at. What a verb does is
+tested in its room; here stands what all have in common, on the four networks of the book, with marks that a
+careless verb would lose: modules in different modes, a frozen parameter, a gradient, an attribute and hooks
+of the user's.
 """
 
 from collections.abc import Callable
@@ -36,6 +37,8 @@ from compresslab.surgery.norms import remeasure_norms
 from compresslab.training import penalties
 from compresslab.training.accuracy import evaluate
 from compresslab.training.batching import ImageData, Split
+from compresslab.training.distilling import distill
+from compresslab.training.features import Features
 from compresslab.training.gates import L0, add_gates, freeze_gates
 
 
@@ -110,6 +113,9 @@ LOOKS = {
     "graph_of": Verb(lambda net: str(graph_of(net)), follows=True),
     "hold_zeros": Verb(hold_zeros),
     "L0": Verb(L0(1.0), add_gates),
+    "distill, its teacher": Verb(
+        lambda net: distill(network(), net, DATA, epochs=1, features=Features({"fc1": "fc1"}))
+    ),
     **{
         f"penalty {kind.__name__}": Verb(kind(0.1))
         for kind in (penalties.L1, penalties.L2, penalties.GroupLasso, penalties.Hoyer)

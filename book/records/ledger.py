@@ -34,6 +34,7 @@ ROWS = (
     ("09", "90 % zeros, left out", "90 % zeros, untrained"),
     ("13", "half", "half of the neurons cut, trained on"),
     ("13", "three quarters", "three quarters of the neurons cut, trained on"),
+    ("17", "quarter of the neurons, features", "quarter of the neurons, taught by features"),
     ("18", "deep compression", "pruned, clustered and coded"),
 )
 # network, chapter, and the row in which its time for 64 images stands

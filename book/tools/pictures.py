@@ -11,8 +11,10 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import torch
+
 import compresslab as cl
-from compresslab import checkpoints, criteria, data
+from compresslab import checkpoints, criteria, data, training
 from compresslab.teaching import BLUE, GREEN, ORANGE, SKY, VERMILION, records
 
 STATIC = Path(__file__).parents[1] / "_static"
@@ -230,6 +232,9 @@ def cards() -> dict[str, str]:
     accuracy = {(r["Chapter"], r["Network"]): float(r["Accuracy, %"]) for r in ledger()}
     untrained = accuracy["04", "binary, per channel, untrained"]
     trained = accuracy["07", "binary, per channel, trained"]
+    image, label = data.digits().train.images[:1], data.digits().train.labels[0]
+    with torch.no_grad():
+        warm = training.SoftTargets(4.0).soften(model(image))[0].tolist()
     curve = [(10 + 140 * i / 40, 14 + 62 * ((i - 20) / 20) ** 2) for i in range(41)]
     (x, y), slope = curve[12], 62 * 2 * (-8 / 20) / (140 / 2)
     tangent = [(x + step, y + slope * step) for step in (-40, 40)]
@@ -260,6 +265,7 @@ def cards() -> dict[str, str]:
         "15": "".join(line(way, GREY) for way in fork)
         + "".join(dot(x, y, BLUE if x in (20, 140) else ORANGE, 8) for way in fork for x, y in way),
         "16": "".join(interval(18 + 18 * place, row) for place, row in enumerate(shown)),
+        "17": bars(warm, lambda i: i == int(label), ORANGE),
         "18": bars([math.sqrt(s) for s in steps], lambda i: i < len(steps) - 1, GREEN),
     }
 

@@ -6,6 +6,7 @@ from compresslab.teaching.counting_tasks import MACS, MASKS, MEANS, ROOTS
 from compresslab.teaching.grid_tasks import END, HALF_STEPS, ROWS, TRITS
 from compresslab.teaching.number_tasks import LEVELS, RESCALED, SIGNS
 from compresslab.teaching.task import Task
+from compresslab.teaching.teacher_tasks import NEAR
 
 TASKS: Mapping[str, Task] = {
     "01-3": MACS,
@@ -19,4 +20,5 @@ TASKS: Mapping[str, Task] = {
     "09-3": MASKS,
     "12-3": MEANS,
     "15-3": ROOTS,
+    "17-3": NEAR,
 }

@@ -17,6 +17,8 @@ from compresslab.training.batching import (
     parts_of,
     small,
 )
+from compresslab.training.distilling import distill
+from compresslab.training.features import Features
 from compresslab.training.gates import L0, HardConcrete, add_gates, freeze_gates
 from compresslab.training.loop import History, cross_entropy, rate, train
 from compresslab.training.metrics import (
@@ -29,6 +31,7 @@ from compresslab.training.metrics import (
     TokenAccuracy,
 )
 from compresslab.training.penalties import L1, L2, GroupLasso, Hoyer, Proximal, Slimming
+from compresslab.training.targets import LabelSmoothing, SoftTargets
 from compresslab.training.weights import (
     check_collection,
     check_protected,
@@ -40,11 +43,12 @@ from compresslab.training.weights import (
 
 # fmt: off
 __all__ = [
-    "L0", "L1", "L2", "Accuracy", "Batch", "Batches", "Classification", "GroupLasso", "HardConcrete",
-    "History", "Hoyer", "ImageData", "IntersectionOverUnion", "Loss", "MeanSquaredError", "Metric",
-    "Objective", "Part", "Proximal", "Score", "Slimming", "Split", "TokenAccuracy", "add_gates",
-    "check_collection", "check_protected", "cross_entropy", "datasets", "each", "evaluate", "first_images",
-    "freeze_gates", "held", "images_of", "labelled", "norm_scales", "parts_of", "penalties", "random_affine",
-    "rate", "read_out", "small", "stored", "train", "weights_in", "weights_of",
+    "L0", "L1", "L2", "Accuracy", "Batch", "Batches", "Classification", "Features", "GroupLasso",
+    "HardConcrete", "History", "Hoyer", "ImageData", "IntersectionOverUnion", "LabelSmoothing", "Loss",
+    "MeanSquaredError", "Metric", "Objective", "Part", "Proximal", "Score", "Slimming", "SoftTargets",
+    "Split", "TokenAccuracy", "add_gates", "check_collection", "check_protected", "cross_entropy", "datasets",
+    "distill", "each", "evaluate", "first_images", "freeze_gates", "held", "images_of", "labelled",
+    "norm_scales", "parts_of", "penalties", "random_affine", "rate", "read_out", "small", "stored", "train",
+    "weights_in", "weights_of",
 ]
 # fmt: on

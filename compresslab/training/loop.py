@@ -134,10 +134,10 @@ def train(
     learn, choose, own = _parts(data, validation)
     steps = _steps(learn, choose, epochs, batch_size, lr)
     change = {None: own, True: random_affine, False: None}.get(augment, augment)  # type: ignore[call-overload]
-    metric = metric or _usual(learn, objective)
+    metric = metric or usual(learn, objective)
     generator = torch.Generator().manual_seed(seed) if isinstance(seed, int) else seed
     learn, choose = (d.to(device_of(model)) if isinstance(d, Split) else d for d in (learn, choose))
-    engine = optimizer(_trainable(model), lr=lr)
+    engine = optimizer(trainable(model), lr=lr)
     schedule = torch.optim.lr_scheduler.LambdaLR(engine, lambda step: rate(step, steps))
     run = Run(model, engine, schedule, generator, (epochs, batch_size, lr, steps))
 
@@ -152,7 +152,7 @@ def train(
         engine.zero_grad()
         loss.backward()
         if clip is not None:
-            nn.utils.clip_grad_norm_(_trainable(model), clip)
+            nn.utils.clip_grad_norm_(trainable(model), clip)
         engine.step()
         if after_step is not None:
             with torch.no_grad():
@@ -206,7 +206,7 @@ def _parts(data: Any, validation: Any) -> tuple[Any, Any, Augmentation | None]:
     return data, validation, own
 
 
-def _usual(data: Any, objective: Objective) -> Metric:
+def usual(data: Any, objective: Objective) -> Metric:
     classes = isinstance(data, Split) or objective is cross_entropy
     return Classification() if classes else Loss(objective=objective)
 
@@ -240,7 +240,7 @@ def _check_loss(loss: float, lr: float, epoch: int) -> None:
         )
 
 
-def _trainable(model: nn.Module) -> list[nn.Parameter]:
+def trainable(model: nn.Module) -> list[nn.Parameter]:
     found = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not found:
         raise CompressionError(

@@ -161,6 +161,26 @@ def of_deep_compression() -> Iterator[tuple[str, float, Grid]]:
             yield "share", chosen.pop(), {share: -share if ok else 1.0 for share, ok in passed.items()}
 
 
+def of_distillation() -> Iterator[tuple[str, float, Grid]]:
+    """First the rate, at one setting; then the setting, at the best rate."""
+    record = records.load("distillation")
+    listed = [
+        (f"{student}, {row}", found)
+        for student, rows in record["students"].items()
+        for row, found in rows.items()
+    ]
+    for name, found in listed:
+        setting = next(key for key in found if key not in ("rate", "tried", "seeds"))
+        (first,) = {t[setting] for t in found["tried"] if t["rate"] != found["rate"]}
+        yield (
+            name,
+            found["rate"],
+            {t["rate"]: t["validation loss"] for t in found["tried"] if t[setting] == first},
+        )
+        losses = {t[setting]: t["validation loss"] for t in found["tried"] if t["rate"] == found["rate"]}
+        yield f"{name}, {setting}", found[setting], losses
+
+
 def share_lost(run: dict) -> float:
     """Images of validation that were lost, as a share of those that the floats read and missed."""
     total = 5_000 if run["validation"]["floats"] > 500 else 500
@@ -182,6 +202,7 @@ CHOICES = {
     "neuron_criteria": of_criteria,
     "slimming": of_slimming,
     "deep_compression": of_deep_compression,
+    "distillation": of_distillation,
 }
 
 

@@ -1,4 +1,4 @@
-"""Each step of a repair is the least-squares optimum that a dense solve finds; no step makes outputs worse."""
+"""Each step of a repair is the least-squares optimum of a dense solve; no step makes outputs worse."""
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def test_the_root_is_upper_triangular_and_gives_the_metric_back(problem):
 
 @given(problems())
 def test_a_column_asks_for_what_a_dense_solve_over_all_later_columns_finds(problem):
-    """The closed form: with the errors E of the rounded columns held, the free ones' optimum is W + E A_dr A_rr^-1."""
+    """With the errors E of the rounded columns held, the optimum of the others is W + E A_dr A_rr^-1."""
     weights, metric = problem
     asked = {}
 
@@ -146,7 +146,7 @@ def test_the_prior_alone_gives_the_nearest_levels():
 
 @given(st.integers(2, 40), st.integers(1, 5), st.integers(0, 2**32), st.sampled_from([0.0, 0.5, 3.0]))
 def test_the_bias_is_one_more_column_that_is_damped_alike(places, columns, seed, damping):
-    """Against a dense solve with a column of ones: its own mean square is 1, so its damping is the damping."""
+    """Against a dense solve with a column of ones, whose own mean square is 1."""
     rng = np.random.default_rng(seed)
     x, y = rng.normal(1, 1, (places, columns)), rng.normal(2, 1, (places, 2))
     seen = Moments.of(torch.from_numpy(x)[None], torch.from_numpy(y)[None])
