@@ -85,7 +85,8 @@ def correct_biases(model: nn.Module, reference: nn.Module, batches: Batches) -> 
         if layer.bias is not None:
             seen = moments_of(result, twin, name, inputs)
             now = layer.weight.double().flatten(1).unflatten(0, (len(seen.inputs), -1))
-            there = twin.get_submodule(name).bias
+            other: Any = twin.get_submodule(name)
+            there = other.bias
             layer.bias.copy_((0 if there is None else there) + seen.shift(now, 0.0).flatten().to(layer.bias))
     return result
 

@@ -119,7 +119,7 @@ def moments_of(model: nn.Module, reference: nn.Module, name: str, inputs: Iterab
 def _met(model: nn.Module, layer: nn.Module, inputs: Any) -> list[tuple[Tensor, Tensor]]:
     """Run a network in evaluation mode; return what went into a layer and came out, for each of its calls."""
     found: list[tuple[Tensor, Tensor]] = []
-    hook = layer.register_forward_hook(lambda _, given, answer: found.append((given[0], answer)))
+    hook = layer.register_forward_hook(lambda _, *said: found.append((said[0][0], said[1])))
     try:
         with evaluating(model):
             call(model, fitted(inputs, model))
