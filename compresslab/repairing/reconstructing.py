@@ -56,10 +56,11 @@ def reconstruct(
     >>> seen = torch.tensor([[1.0, 1.0], [2.0, 2.0]])
     >>> net = nn.Sequential(nn.Linear(2, 1, bias=False))
     >>> _ = net[0].weight.data.copy_(torch.tensor([[1.0, 0.4]]))
-    >>> quantize(net, Symmetric(2))(seen).flatten().tolist(), net(seen).flatten().tolist()
-    ([1.0, 2.0], [1.399999976158142, 2.799999952316284])
-    >>> reconstruct(net, Symmetric(2), seen)(seen).round(decimals=1).flatten().tolist()
-    [1.399999976158142, 2.799999952316284]
+    >>> for network in (net, quantize(net, Symmetric(2)), reconstruct(net, Symmetric(2), seen)):
+    ...     print([round(answer, 2) for answer in network(seen).flatten().tolist()])
+    [1.4, 2.8]
+    [1.0, 2.0]
+    [1.3, 2.6]
     """
     result, reference = quantize(model, schemes), copy_of(model)
     inputs = inputs_of(batches, "reconstruct")
