@@ -60,7 +60,7 @@ def reconstruct(
     ...     print([round(answer, 2) for answer in network(seen).flatten().tolist()])
     [1.4, 2.8]
     [1.0, 2.0]
-    [1.3, 2.6]
+    [1.31, 2.62]
     """
     result, reference = quantize(model, schemes), copy_of(model)
     inputs = inputs_of(batches, "reconstruct")
