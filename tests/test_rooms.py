@@ -23,6 +23,7 @@ ROOMS = [
     "storage",
     "measuring",
     "pruning",
+    "repairing",
     "searching",
     "teaching",
     "exercises",
@@ -79,7 +80,7 @@ def python(code: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_the_house_has_eleven_rooms_and_a_way_to_say_no():
+def test_the_house_has_twelve_rooms_and_a_way_to_say_no():
     assert {path.parent.name for path in PACKAGE.rglob("__init__.py")} == {*ROOMS, "compresslab"}
     assert {name for name in modules() if "." not in name} == {"errors"}
 

@@ -30,6 +30,10 @@ from compresslab.quantization.integer_network import quantize_activations
 from compresslab.quantization.quantizing import fake_quantize, quantize
 from compresslab.quantization.schemes import Binary, KMeans
 from compresslab.quantization.uniform import Symmetric
+from compresslab.repairing.equalizing import equalize
+from compresslab.repairing.mending import correct_biases, mend
+from compresslab.repairing.reconstructing import reconstruct
+from compresslab.repairing.without_data import quantize_without_data
 from compresslab.searching.budgets import Budget, Space
 from compresslab.searching.plans import LayerPlan, Plan
 from compresslab.searching.seeking import search
@@ -99,6 +103,13 @@ VERBS = {
     "prune_weights by chance": Verb(lambda net: prune_weights(net, criteria.Random(1), 0.5)),
     "rewind from": Verb(lambda net: rewind(net, network(net.name).train()).eval(), evaluates=True),
     "rewind to": Verb(lambda net: rewind(prune_weights(net, criteria.magnitude, 0.5), net)),
+    "reconstruct": Verb(lambda net: reconstruct(net, Symmetric(3), IMAGES)),
+    "mend": Verb(lambda net: mend(prune_weights(net, criteria.magnitude, 0.5), net, IMAGES)),
+    "correct_biases": Verb(lambda net: correct_biases(quantize(net, Symmetric(2)), net, IMAGES)),
+    "equalize": Verb(lambda net: equalize(fold_norms(net)), evaluates=True, follows=True),
+    "quantize_without_data": Verb(
+        lambda net: quantize_without_data(net, Symmetric(3)), evaluates=True, follows=True
+    ),
     "prune_neurons": Verb(
         lambda net: prune_neurons(net, criteria.taylor, 0.4, batches=DATA.train, minimum=1), follows=True
     ),

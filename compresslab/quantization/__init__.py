@@ -8,17 +8,18 @@ from compresslab.quantization.integer import Grid, Gridded, IntegerLayer, fixed_
 from compresslab.quantization.integer_network import integer_like, quantize_activations
 from compresslab.quantization.kmeans import kmeans_centroids
 from compresslab.quantization.layers import QuantizedLayer, hold_codes, quantized_like, replace
-from compresslab.quantization.quantizing import fake_quantize, quantize
-from compresslab.quantization.scheme import QuantizedTensor, Scheme
+from compresslab.quantization.quantizing import Schemes, fake_quantize, quantize
+from compresslab.quantization.scheme import Parameters, QuantizedTensor, Scheme, middles_of
 from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary, scheme_from_dict
 from compresslab.quantization.uniform import Asymmetric, Symmetric
 
 # fmt: off
 __all__ = [
     "Asymmetric", "Binary", "FakeQuantize", "Grid", "Gridded", "IntegerLayer", "KMeans", "LeastSquares",
-    "MinMax", "PerChannel", "PerGroup", "PerTensor", "Percentile", "PowerOfTwo", "QuantizedLayer",
-    "QuantizedTensor", "Scheme", "Symmetric", "Ternary", "fake_quantize", "fixed_point", "float_weight",
-    "fold_norms", "hold_codes", "integer_like", "kmeans_centroids", "quantize", "quantize_activations",
-    "quantized_like", "replace", "requantize", "scheme_from_dict",
+    "MinMax", "Parameters", "PerChannel", "PerGroup", "PerTensor", "Percentile", "PowerOfTwo",
+    "QuantizedLayer", "QuantizedTensor", "Scheme", "Schemes", "Symmetric", "Ternary", "fake_quantize",
+    "fixed_point", "float_weight", "fold_norms", "hold_codes", "integer_like", "kmeans_centroids",
+    "middles_of", "quantize", "quantize_activations", "quantized_like", "replace", "requantize",
+    "scheme_from_dict",
 ]
 # fmt: on

@@ -2,6 +2,7 @@
 
 from compresslab.training import datasets, penalties
 from compresslab.training.accuracy import Accuracy, Score, evaluate, read_out
+from compresslab.training.augmenting import random_affine
 from compresslab.training.batching import (
     Batch,
     Batches,
@@ -47,7 +48,7 @@ __all__ = [
     "MeanSquaredError", "Metric", "Objective", "Part", "Proximal", "Score", "Slimming", "SoftTargets",
     "Split", "TokenAccuracy", "add_gates", "check_collection", "check_protected", "cross_entropy", "datasets",
     "distill", "each", "evaluate", "first_images", "freeze_gates", "held", "images_of", "labelled",
-    "norm_scales", "parts_of", "penalties", "rate", "read_out", "small", "stored", "train", "weights_in",
-    "weights_of",
+    "norm_scales", "parts_of", "penalties", "random_affine", "rate", "read_out", "small", "stored", "train",
+    "weights_in", "weights_of",
 ]
 # fmt: on
