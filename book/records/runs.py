@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 WORK = Path("build/records")
+BEGUN = Path(__file__).parent / "begun"  # runs of experiments that are not finished; they go with the code
 
 
 class Runs:
@@ -24,7 +25,7 @@ class Runs:
 
     def reread(self) -> None:
         """Take in what other processes have found meanwhile."""
-        for file in sorted(WORK.glob(f"{self.name}*.jsonl")):
+        for file in (*sorted(BEGUN.glob(f"{self.name}*.jsonl")), *sorted(WORK.glob(f"{self.name}*.jsonl"))):
             for line in file.read_text(encoding="utf-8").splitlines():
                 key, found = json.loads(line)
                 self.found[tuple(key)] = found

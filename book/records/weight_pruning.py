@@ -4,17 +4,17 @@ Run from the root of the repository: python book/records/weight_pruning.py
 
 Each seed trains a dense network, the start. From it every row gets the same further epochs: the control
 trains on, the others prune in rounds along the cubic schedule with their zeros held, and train on to the end.
-Rates are chosen with seed 0 by the loss on validation, once for the control and once for 95 % pruned, over a
-grid that grows until the best is inside it; all pruned rows share the latter. Criteria and scopes are
-compared at the largest share that costs seed 0 at most one point on validation. The test split is read for
-the record and chooses nothing. Finished runs stand in build/records, so an interrupted run goes on.
+Every row chooses its own rate with seed 0 by the loss on validation, over a grid that grows until the best is
+inside it. Criteria and scopes are compared at the largest share that costs seed 0 at most one point on
+validation. The test split is read for the record and chooses nothing. Finished runs stand in build/records,
+so an interrupted run goes on. An hour of one core.
 """
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -28,10 +28,12 @@ from compresslab.teaching import records
 from compresslab.training import read_out, weights_of
 
 RECORD = records.FOLDER / "weight_pruning.json"
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
 RATES = (1e-3, 2e-3, 4e-3, 8e-3)
 SHARES = (0.9, 0.95, 0.97, 0.98, 0.99)
-RIVALS = ("per layer", "random", "gradient", "activation", "at once", "rewound", "fresh weights")
+STARTED = 2e-3  # the rate of the start, which all rows share
+
+Make = Callable[[int, float], nn.Module]  # trains a row's network with a seed at a rate
 
 
 @dataclass(frozen=True)
@@ -72,14 +74,14 @@ class Experiment:
         return model
 
     def _start(self, seed: int) -> nn.Module:
-        return self._train(models.build(self.name, seed=seed), self.recipe.dense, 2e-3, seed)
+        return self._train(models.build(self.name, seed=seed), self.recipe.dense, STARTED, seed)
 
-    def control(self, rate: float, seed: int) -> nn.Module:
+    def control(self, seed: int, rate: float) -> nn.Module:
         """Train the dense network on."""
         return self._train(copy.deepcopy(self.start(seed)), self.recipe.further, rate, seed)
 
     def _pruned(
-        self, share: float, rate: float, seed: int, criterion: criteria.Criterion = criteria.magnitude,
+        self, share: float, seed: int, rate: float, criterion: criteria.Criterion = criteria.magnitude,
         per_layer: bool = False, rounds: bool = True,
     ) -> nn.Module:  # fmt: skip
         """Prune in rounds and train on after each, or at once and then train."""
@@ -92,45 +94,67 @@ class Experiment:
             self._train(model, epochs, rate, seed)
         return model
 
-    def rewound(self, zeros: nn.Module, rate: float, seed: int, fresh: int) -> nn.Module:
+    def rewound(self, zeros: nn.Module, seed: int, rate: float, fresh: int) -> nn.Module:
         """Give untrained weights, those of the start or others, the zeros that were found, and train."""
         model = rewind(zeros, models.build(self.name, seed=fresh))
         return self._train(model, self.recipe.further, rate, seed)
 
+    def rivals(self, share: float, found: float) -> dict[str, Make]:
+        """Say what is held against global magnitude in rounds, which found its zeros at one rate."""
 
-def run(name: str, images: data.ImageData) -> dict:
+        def again(first: int) -> Make:
+            return lambda seed, rate: self.rewound(self.pruned(share, seed, found), seed, rate, first + seed)
+
+        both: dict[str, Make] = {
+            "per layer": partial(self.pruned, share, per_layer=True),
+            "random": lambda seed, rate: self.pruned(share, seed, rate, criteria.Random(seed)),
+        }
+        if self.name == "article":  # a row of it takes five times as long
+            return both
+        return both | {
+            "gradient": partial(self.pruned, share, criterion=criteria.gradient),
+            "activation": partial(self.pruned, share, criterion=criteria.activation),
+            "at once": partial(self.pruned, share, rounds=False),
+            "rewound": again(0),
+            "fresh weights": again(100),
+        }
+
+
+def run(name: str, images: data.ImageData) -> dict[str, Any]:
     """Return the record of one network."""
     bench, runs = Experiment(name, images), Runs(f"{RECORD.stem}_{name}")
     rows: dict[str, list[dict]] = {}
+    chosen: dict[str, float] = {}
+    rates: dict[str, dict[str, float]] = {}
 
-    def note(row: str, seed: int, make: Callable[..., nn.Module], *asked: Any) -> dict:
-        found = runs.of((row, seed), lambda: judged(make(*asked), images))
-        rows.setdefault(row, []).append(found)
-        return found
+    def note(row: str, make: Make, seeds: Iterable[int] = SEEDS) -> list[dict]:
+        """Choose the row's rate with seed 0, and note what all its seeds come to."""
 
-    def loss(row: str, make: Callable[..., nn.Module], *asked: Any) -> float:
-        return runs.of((row, asked[-2]), lambda: round(read_out(make(*asked), images.validation, 500)[1], 4))
+        def found(seed: int, rate: float) -> dict:
+            return runs.of((row, seed, rate), lambda: judged(make(seed, rate), images))
 
-    slow, of_control = tuned(lambda rate: loss("rate of the control", bench.control, rate, 0), RATES)
-    fast, of_pruned = tuned(lambda rate: loss("rate of 95 %", bench.pruned, 0.95, rate, 0), RATES)
-    for seed in SEEDS:
-        note("start", seed, bench.start, seed)
-        note("control", seed, bench.control, slow, seed)
-    first = {share: note(label(share), 0, bench.pruned, share, fast, 0) for share in SHARES}
-    limit = rows["control"][0]["validation"] - len(images.validation) // 100
-    chosen = max(share for share, found in first.items() if found["validation"] >= limit)
-    for seed in SEEDS[1:]:
-        for share in sorted({0.9, 0.95, chosen}):
-            note(label(share), seed, bench.pruned, share, fast, seed)
-    for seed in SEEDS:
-        for row, make in rivals(bench, chosen, fast, seed).items():
-            note(row, seed, make)
-    tried = {"control": of_control, "95 %": of_pruned}
+        if row not in chosen:
+            chosen[row], tried = tuned(lambda rate: found(0, rate)["loss"], RATES)
+            rates[row] = {f"{rate:g}": one for rate, one in tried.items()}
+        rows[row] = [found(seed, chosen[row]) for seed in seeds]
+        return rows[row]
+
+    def started(seed: int) -> dict:
+        return judged(bench.start(seed), images)
+
+    rows["start"] = [runs.of(("start", seed, STARTED), started, seed) for seed in SEEDS]
+    limit = note("control", bench.control)[0]["validation"] - len(images.validation) // 100
+    first = {share: note(label(share), partial(bench.pruned, share), (0,))[0] for share in SHARES}
+    share = max(share for share, found in first.items() if found["validation"] >= limit)
+    for further in sorted({0.9, 0.95, share}):
+        note(label(further), partial(bench.pruned, further))
+    for row, make in bench.rivals(share, chosen[label(share)]).items():
+        note(row, make)
     return {
         "recipe": asdict(bench.recipe) | {"further": bench.recipe.further},
-        "rates": {row: {f"{rate:g}": loss for rate, loss in losses.items()} for row, losses in tried.items()},
-        "chosen rates": {"control": slow, "pruned": fast},
-        "chosen share": chosen,
+        "rates": rates,
+        "chosen rates": chosen,
+        "chosen share": share,
         "rows": rows,
     }
 
@@ -139,29 +163,13 @@ def label(share: float) -> str:
     return f"{100 * share:g} %"
 
 
-def rivals(bench: Experiment, share: float, rate: float, seed: int) -> dict[str, Callable[[], nn.Module]]:
-    """Say what is held against global magnitude in rounds, at the chosen share."""
-    both = {
-        "per layer": lambda: bench.pruned(share, rate, seed, per_layer=True),
-        "random": lambda: bench.pruned(share, rate, seed, criteria.Random(seed)),
-    }
-    if bench.name == "article":  # a row of it takes five times as long
-        return both
-    return both | {
-        "gradient": lambda: bench.pruned(share, rate, seed, criteria.gradient),
-        "activation": lambda: bench.pruned(share, rate, seed, criteria.activation),
-        "at once": lambda: bench.pruned(share, rate, seed, rounds=False),
-        "rewound": lambda: bench.rewound(bench.pruned(share, rate, seed), rate, seed, fresh=seed),
-        "fresh weights": lambda: bench.rewound(bench.pruned(share, rate, seed), rate, seed, fresh=100 + seed),
-    }
-
-
-def judged(model: nn.Module, images: data.ImageData) -> dict[str, int]:
-    """Return counts for the record."""
+def judged(model: nn.Module, images: data.ImageData) -> dict[str, Any]:
+    """Return what the record notes of a network; the loss on validation chooses."""
     return {
         "zeros": sum(int((weight == 0).sum()) for weight in weights_of(model).values()),
         "validation": cl.evaluate(model, images.validation).correct,
         "test": cl.evaluate(model, images).correct,
+        "loss": round(read_out(model, images.validation, 500)[1], 4),
     }
 
 

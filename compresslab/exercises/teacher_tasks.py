@@ -51,7 +51,7 @@ NEAR = Task(
         (_shared_at_the_end, "Divide in every image, before the mean over images."),
         (lambda z, y, t: _nearness(z, y, 1 / t), "The temperature divides the logits."),
         (
-            lambda z, y, t: _nearness(z, y, t, lambda z, t: z.softmax(1) ** t),
+            lambda z, y, t: _nearness(z, y, t, lambda z, t: z.softmax(1) / t),
             "The temperature belongs inside the exponential, as a divisor.",
         ),
         (lambda z, y, t: _nearness(z, y, t).T, "Rows are labels, columns are what is seen in them."),

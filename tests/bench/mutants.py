@@ -46,6 +46,8 @@ ROOMS = (
     "storage",
     "measuring",
     "pruning",
+    "repairing",
+    "searching",
     "teaching",
     "exercises",
 )
