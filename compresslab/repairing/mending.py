@@ -37,7 +37,7 @@ def mend(model: nn.Module, reference: nn.Module, batches: Batches, damping: floa
         CompressionError: the two do not have the same layers, or there are no images.
 
     Source: Hassibi, Stork, Optimal Brain Surgeon, 1992, for all weights of a row at once; SparseGPT,
-        Frantar, Alistarh, 2023 (arXiv:2301.00774), does it column by column.
+    Frantar, Alistarh, 2023 (arXiv:2301.00774), does it column by column.
     Chapter: 19.
 
     >>> seen = torch.tensor([[1.0, 1.0], [2.0, 2.0]])
