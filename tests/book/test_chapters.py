@@ -160,6 +160,7 @@ def test_the_first_cell_is_the_same_everywhere_and_folded(text):
     code = [cell for cell in stored(text).cells if cell.cell_type == "code"]
     assert code[0].source == notebooks.first_cell(notebooks.public_address()).source
     hidden = {"tags": ["hide-input"], "jupyter": {"source_hidden": True}, "cellView": "form"}
+    hidden["mystnb"] = {"code_prompt_show": "Set-up: find the package"}
     assert code[0].metadata == hidden
     assert code[0].outputs == []
     assert "set_num_threads" not in "".join(cell.source for cell in code), "the first cell sets the threads"

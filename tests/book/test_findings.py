@@ -91,6 +91,8 @@ NATURAL = {
         "article, 0.75, taylor after an untuned start",
     ): "shows what an untuned start costs",
     ("deep_compression", "share"): "the shares rise until one fails or the file is as small as was asked",
+    ("distillation", "cut, label smoothing, share"): "no smoothing at all: the row of hard labels",
+    ("distillation", "ternary, label smoothing, share"): "no smoothing at all: the row of hard labels",
     ("distillation", "ternary, hard labels, no augmentation, weight decay"): "no weight decay at all",
     ("slimming", "SGD, loss"): "shown as a failure, ranked with nothing (chapter 14 says so)",
     ("slimming", "Adam, loss"): "shown as a failure, ranked with nothing (chapter 14 says so)",
