@@ -83,7 +83,9 @@ def inputs_of(batches: Batches, verb: str) -> list[Any]:
     return [images_of(part) for part in small(each(batches, verb), _AT_ONCE)]
 
 
-def more_of(images: Images | Split, times: int, generator: torch.Generator) -> Images:
+def more_of(
+    images: Images | Split, times: int, generator: torch.Generator
+) -> Float[Tensor, "more channels height width"]:
     """Return few images with many more that are made of them: turned any way, resized, slanted, moved.
 
     Why: what a layer reads has many directions, and a few images show few of them. The label of a 6 that

@@ -86,7 +86,7 @@ class LabelSmoothing:
     Chapter: 17.
 
     >>> sure = torch.tensor([[5.0, 0.0]])
-    >>> LabelSmoothing(0.1)(lambda _: sure, None, torch.tensor([0]))
+    >>> LabelSmoothing(0.1)(torch.nn.Identity(), sure, torch.tensor([0]))
     tensor(0.2567)
     """
 
