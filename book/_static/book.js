@@ -65,3 +65,14 @@ document.addEventListener("DOMContentLoaded", () => {
   const views = document.querySelectorAll('script[type$="widget-view+json"]');
   later("widgets", [...views].map((view) => view.parentElement));
 });
+
+// The theme lets a keyboard reach code that is wider than the page, but looks only once, when what is folded has no
+// width yet. So look again when something opens.
+{
+  const reachable = () => {
+    for (const code of document.querySelectorAll("pre")) if (code.scrollWidth > code.clientWidth) code.tabIndex = 0;
+  };
+  for (const opening of ["toggle", "click", "keyup"])
+    document.addEventListener(opening, () => setTimeout(reachable, 50), true);
+  window.addEventListener("beforeprint", () => setTimeout(reachable, 50));
+}

@@ -63,6 +63,7 @@ class Visit:
                     s => s.parentElement.querySelector('.jupyter-widgets'))""",
             timeout=20_000,
         )
+        self.window.wait_for_timeout(100)  # what opened for the printer has its width now
 
     def __enter__(self) -> "Visit":
         return self
