@@ -1,11 +1,15 @@
 """Where the built site lies, its pages, the browser that opens them, and what no reader should see."""
 
+import os
 import re
 import shutil
 from pathlib import Path
 
 SITE = Path(__file__).resolve().parent.parent / "_build" / "html"
 PAGES = sorted(page for folder in ("book", "notebooks") for page in (SITE / folder).rglob("*.html"))
+# `make test` opens some pages of each kind in every way that readers do; `make proof` sets PROOF: all.
+SAMPLE = ("03_asymmetric", "18_deep_compression", "preface", "ledger", "glossary", "quantization")
+CHOSEN = [page for page in PAGES if os.environ.get("PROOF") or page.stem in SAMPLE]
 # directive syntax, raw
 RAW = re.compile(
     r"^ *(?:`{3,}|:{3,})\{.*|^:{3,}.*|^:[a-z-]+: .*|^\([\w-]+\)=.*"  # blocks, options, labels

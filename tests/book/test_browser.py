@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from built import CHROMIUM, PAGES, SITE
+from built import CHOSEN, CHROMIUM, PAGES, SITE
 
 pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
@@ -85,8 +85,11 @@ def test_a_page_fits_a_phone(browser, page):
         assert visit.window.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-@each
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("page", "scheme"),
+    [*((page, "light") for page in PAGES), *((page, "dark") for page in CHOSEN)],
+    ids=lambda one: one if isinstance(one, str) else f"{one.parent.name}/{one.stem}",
+)
 def test_a_page_is_accessible(browser, page, scheme):
     with Visit(browser, page, scheme=scheme) as visit:
         allowed = OF_THE_THEME | (OF_THE_BIBLIOGRAPHY if page.stem == "bibliography" else set())

@@ -1,22 +1,19 @@
 """How pages look where readers differ: on a slow line, without scripts, on a phone, in the dark, on paper.
 
-`make test` opens some pages of each kind; PROOF=1, which `make proof` sets, opens all.
+`make test` opens some pages of each kind, `make proof` all.
 """
 
 import gzip
-import os
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from built import CHROMIUM, PAGES, SITE
+from built import CHOSEN, CHROMIUM, PAGES, SITE
 
 pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 
 OFFLINE = (SITE / "_static" / "vendor" / "versions.txt").is_file()
-SAMPLE = ("03_asymmetric", "18_deep_compression", "home", "ledger", "glossary", "quantization")
-CHOSEN = [page for page in PAGES if os.environ.get("PROOF") or page.stem in SAMPLE]
 DRAWN = [page for page in CHOSEN if "widget-view+json" in page.read_text(encoding="utf-8")]
 
 pytestmark = [
