@@ -5,6 +5,8 @@ import re
 import shutil
 from pathlib import Path
 
+import pytest
+
 SITE = Path(__file__).resolve().parent.parent / "_build" / "html"
 PAGES = sorted(page for folder in ("book", "notebooks") for page in (SITE / folder).rglob("*.html"))
 # `make test` opens some pages of each kind in every way that readers do; `make proof` sets PROOF: all.
@@ -18,3 +20,10 @@ RAW = re.compile(
 )
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
+OFFLINE = (SITE / "_static" / "vendor" / "versions.txt").is_file()
+IN_A_BROWSER = [
+    pytest.mark.browser,
+    pytest.mark.skipif(not PAGES, reason="no built site: run `make book` first"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the system's package (chromium)"),
+    pytest.mark.skipif(not OFFLINE, reason="the site was built without npm: install npm, then `make book`"),
+]

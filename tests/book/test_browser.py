@@ -3,19 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
-from built import CHOSEN, CHROMIUM, PAGES, SITE
+from built import CHOSEN, IN_A_BROWSER, PAGES
 
 pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
 
-OFFLINE = (SITE / "_static" / "vendor" / "versions.txt").is_file()
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not PAGES, reason="no built site: run `make book` first"),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the system's package (chromium)"),
-    pytest.mark.skipif(not OFFLINE, reason="the site was built without npm: install npm, then `make book`"),
-]
+pytestmark = IN_A_BROWSER
 each = pytest.mark.parametrize("page", PAGES, ids=lambda page: f"{page.parent.name}/{page.stem}")
 
 # What the theme itself brings, named so that nothing of ours hides behind it.

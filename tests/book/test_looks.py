@@ -9,19 +9,13 @@ from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from built import CHOSEN, CHROMIUM, PAGES, SITE
+from built import CHOSEN, IN_A_BROWSER, SITE
 
 pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 
-OFFLINE = (SITE / "_static" / "vendor" / "versions.txt").is_file()
 DRAWN = [page for page in CHOSEN if "widget-view+json" in page.read_text(encoding="utf-8")]
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(not PAGES, reason="no built site: run `make book` first"),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the system's package (chromium)"),
-    pytest.mark.skipif(not OFFLINE, reason="the site was built without npm: install npm, then `make book`"),
-]
+pytestmark = IN_A_BROWSER
 each = pytest.mark.parametrize("page", CHOSEN, ids=lambda page: f"{page.parent.name}/{page.stem}")
 
 SLOW = {"offline": False, "latency": 400, "downloadThroughput": 50_000, "uploadThroughput": 50_000}
