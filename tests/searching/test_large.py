@@ -4,13 +4,14 @@ This file is also the program that the test starts, so that nothing else counts.
 """
 
 import json
-import resource
 import subprocess
 import sys
 import time
 
 import pytest
 import torch
+from memory import needs_proc, peak
+from samples import HELPERS
 
 
 def main():
@@ -27,15 +28,16 @@ def main():
     found = cl.search(
         model, judged, Budget(bytes=7_000_000), space=Space.of_bits(8, 4, 3), trials=1, plain=True
     )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    told = {"layers": len(found.plan.layers), "bytes": found.best.bytes, "peak": peak}
+    told = {"layers": len(found.plan.layers), "bytes": found.best.bytes, "peak": peak()[0]}
     print(json.dumps(told | {"seconds": time.process_time()}))
 
 
+@needs_proc
 @pytest.mark.slow
 def test_a_greedy_plan_of_eleven_million_weights_takes_three_minutes_and_two_gigabytes_at_most():
     """Seconds of the processor: a machine that others use too must not decide."""
-    done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, check=True)
+    command = [sys.executable, __file__]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=HELPERS)
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["layers"] == 21
     assert told["bytes"] <= 7_000_000

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from memory import needs_proc, peak
 from samples import HELPERS, Kinds, images, network, put_together, quantized, stranger, take_apart, thinned
 from torch import nn
 
@@ -262,12 +263,6 @@ def outcome(path, into):
     return "loaded"
 
 
-def peak():
-    """Peak of resident and of address space so far, in bytes."""
-    fields = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    return [1024 * int(fields[name].split()[0]) for name in ("VmHWM", "VmPeak")]
-
-
 def run(count, seed):
     """Load that many mutants and report what happened."""
     torch.set_num_threads(1)
@@ -300,11 +295,6 @@ def in_a_fresh_process(*arguments):
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout)
-
-
-needs_proc = pytest.mark.skipif(
-    not Path("/proc/self/status").exists(), reason="peak memory is read from /proc"
-)
 
 
 def check(figures, count):
