@@ -11,23 +11,10 @@ from pathlib import Path
 import pytest
 
 import compresslab
+from tests.bench.rooms import ROOMS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "compresslab"
-ROOMS = [
-    "models",
-    "quantization",
-    "training",
-    "surgery",
-    "coding",
-    "storage",
-    "measuring",
-    "pruning",
-    "repairing",
-    "searching",
-    "teaching",
-    "exercises",
-]  # from below
 LARGEST_MODULE, LARGEST_ROOM, LARGEST_PACKAGE = 250, 2_200, 16_600  # lines
 LARGER = {
     "quantization": 2_400,  # it has outgrown its walls, and waits for a door
