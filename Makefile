@@ -18,7 +18,7 @@ help:           ## list the targets
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,lab,test,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,lab,deploy,test,dev]'
 	touch $@
 
 book: $(STAMP)  ## build the site

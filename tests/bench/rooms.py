@@ -11,6 +11,7 @@ ROOMS = (
     "pruning",
     "repairing",
     "searching",
+    "deploying",
     "teaching",
     "exercises",
 )
