@@ -28,7 +28,7 @@ def test_every_picture_that_is_drawn_is_named_above():
 
 
 def test_the_card_for_other_sites_is_what_would_be_drawn_now():
-    """To the letter in its words; in its points nearly so: letters are drawn a little differently elsewhere."""
+    """To the letter in its words; in its points nearly so: letters differ a little elsewhere."""
     stored, now = Image.open(card.FILE), Image.open(io.BytesIO(card.card()))
     assert stored.text["Description"].splitlines() == card.lines()
     assert stored.size == now.size == (1200, 630)
