@@ -61,6 +61,14 @@ class Drawing(Figure):
         )
         return min(points, default=float("inf")) / 72 * min(PHONE / self.get_figwidth(), SHOWN)
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether something reaches beyond the edge of the figure, which has no room for it."""
+        self.draw_without_rendering()
+        drawn, slack = self.get_tightbbox(), 0.01  # inches
+        low, high = min(drawn.x0, drawn.y0), (drawn.x1 - self.get_figwidth(), drawn.y1 - self.get_figheight())
+        return low < -slack or max(high) > slack
+
     def name_lines(self) -> None:
         """Name all lines above the axes, where they cover nothing; the figure grows by the names' height."""
         named: dict[str, Any] = {}
@@ -82,7 +90,7 @@ class Drawing(Figure):
     def png(self) -> bytes:
         """Return the figure as PNG, without a date or a version, and with the size of its letters in it."""
         drawn, stored, words = io.BytesIO(), io.BytesIO(), PngInfo()
-        words.add_text("Letters", f"{self.smallest_letter:.1f} pixels on a phone")
+        words.add_text("Letters", f"{self.smallest_letter:.1f} pixels on a phone{', cut' * self.is_cut}")
         self.savefig(drawn, format="png", dpi=STORED)
         exact = Image.open(drawn).convert("RGB")
         few = exact.quantize(256, dither=Image.Dither.NONE)  # colours: a third of the bytes, to the same eye

@@ -292,6 +292,7 @@ def test_the_letters_of_every_figure_can_be_read_on_a_phone(path):
             if picture := output.get("data", {}).get("image/png"):
                 image = Image.open(io.BytesIO(base64.b64decode("".join(picture))))
                 assert float(image.text["Letters"].split()[0]) >= 11, cell["id"]
+                assert not image.text["Letters"].endswith("cut"), f"{cell['id']}: give it more height"
 
 
 @each

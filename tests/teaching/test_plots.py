@@ -73,9 +73,15 @@ def test_every_figure_says_its_finding_and_is_a_png(drawings):
 def test_letters_can_be_read_on_a_phone_and_lie_inside(drawings):
     for name, drawing in drawings.items():
         assert drawing.smallest_letter >= 11, name
-        whole = drawing.get_tightbbox()  # in inches
-        assert whole.x0 >= 0, name
-        assert whole.x1 <= drawing.get_figwidth(), name
+        assert not drawing.is_cut, name
+
+
+def test_a_figure_without_room_for_its_words_says_that_they_are_cut():
+    drawing = Drawing(ALT, columns=2, height=1)
+    for axes in drawing.grid.flat:
+        axes.set(title="one\ntwo\nthree", xlabel="four\nfive")
+    assert drawing.is_cut
+    assert Image.open(io.BytesIO(drawing.png())).text["Letters"].endswith(", cut")
 
 
 def test_the_size_of_letters_is_that_of_the_smallest_where_the_figure_is_narrowest():
