@@ -94,6 +94,13 @@ def test_without_scripts_a_page_fits_and_its_figures_stand_there(browser, page, 
         context.close()
 
 
+CUT_OR_PRESSED = """() => [...document.querySelectorAll('pre, button, .toggle-button')]
+    .filter(one => one.checkVisibility() && one.closest('article'))
+    .filter(one => one.tagName !== 'PRE' || one.scrollWidth > one.clientWidth)
+    .filter(one => !one.closest('.jupyter-widgets'))
+    .map(one => one.outerHTML.slice(0, 80))"""
+
+
 @each
 def test_on_paper_everything_is_open_and_nothing_is_cut(browser, page):
     window = browser.new_page(viewport={"width": 700, "height": 1000})
@@ -106,6 +113,7 @@ def test_on_paper_everything_is_open_and_nothing_is_cut(browser, page):
                 .map(one => one.textContent.slice(0, 60))"""
         )
         assert not closed
+        assert not window.evaluate(CUT_OR_PRESSED)
         assert window.evaluate(WIDTH) <= 700
     finally:
         window.close()
