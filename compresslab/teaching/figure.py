@@ -67,7 +67,7 @@ class Drawing(Figure):
         self.draw_without_rendering()
         drawn, slack = self.get_tightbbox(), 0.01  # inches
         low, high = min(drawn.x0, drawn.y0), (drawn.x1 - self.get_figwidth(), drawn.y1 - self.get_figheight())
-        return low < -slack or max(high) > slack
+        return bool(low < -slack or max(high) > slack)
 
     def name_lines(self) -> None:
         """Name all lines above the axes, where they cover nothing; the figure grows by the names' height."""
