@@ -4,6 +4,13 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
+# Said before anything is made; written so that even an old Python understands it.
+OLD := import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 11) else "Python 3.11 to 3.13 is needed, and $(PYTHON) is %d.%d. Give another one: make PYTHON=python3.12 $(MAKECMDGOALS)" % v)
+
+# `make book TORCH=cpu` takes the build without CUDA, from PyTorch's own index: on Linux it is gigabytes smaller.
+TORCH ?=
+$(if $(filter-out cpu,$(TORCH)),$(error TORCH is cpu, or not given; found '$(TORCH)'))
+
 BENCHES   := $(sort $(wildcard tests/bench/bench_*.py))
 
 # Two workers with one thread each use two cores without quarrelling over them.
@@ -17,8 +24,9 @@ help:           ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 $(STAMP): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,lab,test,dev]'
+	@$(BIN)/python -c 'import pip' 2>/dev/null || { $(PYTHON) -c '$(OLD)' && rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	$(if $(TORCH),$(BIN)/python -m pip install -c constraints.txt torch torchvision --index-url https://download.pytorch.org/whl/cpu)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,lab,deploy,test,dev]'
 	touch $@
 
 book: $(STAMP)  ## build the site

@@ -3,7 +3,7 @@
 Values are frozen dataclasses that work on tensors; verbs work on a model and return a new one.
 What serves notebooks (plots, widgets, ...) loads when first used, so that the import stays light.
 
-Twelve rooms, each a folder that answers one question; a room imports from those below it only. ``EVENING``
+Thirteen rooms, each a folder that answers one question; a room imports from those below it only. ``EVENING``
 names the modules that one should read in order to know the package, from the lowest room to the highest.
 """
 
@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from compresslab import models
+from compresslab.deploying import export_onnx
 from compresslab.errors import CompressionError, DataError, FormatError
 from compresslab.measuring import Report, compare, measure
 from compresslab.pruning import criteria, prune_neurons, prune_weights, sensitivity
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Asymmetric", "Binary", "Budget", "CompressionError", "DataError", "FormatError", "KMeans", "PerChannel",
     "PerGroup", "PerTensor", "Plan", "PowerOfTwo", "QuantizedTensor", "Report", "Symmetric", "Ternary",
-    "checkpoints", "compare", "criteria", "data", "distill", "evaluate", "exercises", "fake_quantize", "load",
+    "checkpoints", "compare", "criteria", "data", "distill", "evaluate", "exercises", "export_onnx",
+    "fake_quantize", "load",
     "measure", "models", "penalties", "plots", "prune_neurons", "prune_weights", "quantize",
     "quantize_activations", "save", "search", "sensitivity", "train", "widgets",
 ]

@@ -159,10 +159,7 @@ def integer_conv(layer, source, target, maps: np.ndarray) -> np.ndarray:
 
 def integer_add(left, right, target, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Add codes of two grids on a third, rounded once."""
-    ratio = max(left.scale, right.scale) / target.scale
-    shift = 20
-    while shift > 1 and ratio * 2**shift > 2**20:
-        shift -= 1
+    shift = 31
     a, b = (round(grid.scale / target.scale * 2**shift) for grid in (left, right))
     sums = [
         (int(p) - left.zero_point) * a + (int(q) - right.zero_point) * b

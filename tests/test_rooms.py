@@ -11,24 +11,11 @@ from pathlib import Path
 import pytest
 
 import compresslab
+from tests.bench.rooms import ROOMS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "compresslab"
-ROOMS = [
-    "models",
-    "quantization",
-    "training",
-    "surgery",
-    "coding",
-    "storage",
-    "measuring",
-    "pruning",
-    "repairing",
-    "searching",
-    "teaching",
-    "exercises",
-]  # from below
-LARGEST_MODULE, LARGEST_ROOM, LARGEST_PACKAGE = 250, 2_200, 16_600  # lines
+LARGEST_MODULE, LARGEST_ROOM, LARGEST_PACKAGE = 250, 2_200, 17_200  # lines
 LARGER = {
     "quantization": 2_400,  # it has outgrown its walls, and waits for a door
     "exercises": 3_000,  # a chapter brings its answers; nobody reads them to know the package
@@ -80,9 +67,9 @@ def python(code: str) -> list[str]:
     return done.stdout.split()
 
 
-def test_the_house_has_twelve_rooms_and_a_way_to_say_no():
+def test_the_house_has_thirteen_rooms_and_a_way_to_say_no():
     assert {path.parent.name for path in PACKAGE.rglob("__init__.py")} == {*ROOMS, "compresslab"}
-    assert {name for name in modules() if "." not in name} == {"errors"}
+    assert {name for name in modules() if "." not in name} == {"errors", "__main__"}
 
 
 @pytest.mark.parametrize("name", [name for name in modules() if "." in name])

@@ -4,11 +4,14 @@ Everything that would point there asks here: the buttons of the pages (as a Sphi
 of every notebook (book/tools/notebooks.py), and the tests, which hold pyproject.toml and CITATION.cff to it.
 """
 
+import html
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import yaml
 
+CARD = "book/_static/card.png"  # drawn by book/tools/card.py
 CONFIG = Path(__file__).resolve().parent.parent.parent / "_config.yml"
 LAUNCH = {
     "notebook_interface": "jupyterlab",
@@ -41,6 +44,30 @@ def buttons(address: str) -> dict:
     }
 
 
+def social(address: str, title: str, description: str) -> str:
+    """Return what tells other sites how to show a link to a page; "" while there is no public address.
+
+    They fetch the picture by a whole address, so it comes from the repository, whatever serves the pages.
+
+    >>> social("", "Small networks", "A book.")
+    ''
+    """
+    says = {
+        "og:type": "website",
+        "og:title": re.sub(r"<[^>]*>", "", title),
+        "og:description": description,
+        "og:image": f"{address}/raw/main/{CARD}",
+    }
+    tags = (f'<meta property="{key}" content="{html.escape(html.unescape(says[key]))}">' for key in says)
+    return "\n".join(tags) if address else ""
+
+
+def add_social(app, pagename: str, templatename: str, context: dict, doctree) -> None:
+    description = app.config.myst_html_meta["description"]
+    tags = social(public_address(), context.get("title") or app.config.project, description)
+    context["metatags"] = context.get("metatags", "") + tags
+
+
 def switch(app, config) -> None:
     config.html_theme_options = {**config.html_theme_options, **buttons(public_address())}
 
@@ -48,4 +75,5 @@ def switch(app, config) -> None:
 def setup(app) -> dict:
     app.add_config_value("public_address", "", "html")
     app.connect("config-inited", switch)
+    app.connect("html-page-context", add_social)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

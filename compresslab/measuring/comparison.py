@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -13,6 +14,8 @@ from compresslab.measuring.tables import html_table, text_table
 from compresslab.training.accuracy import Accuracy
 
 TIMES = "\N{MULTIPLICATION SIGN}"
+_NONE = "\N{EN DASH}"  # the first is not held against itself
+_VERDICT = len("does not show, p = 0.000")  # one width, so that a stored table differs in its words only
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,34 +57,32 @@ class Comparison:
         return _corrected(_against_the_first(answers)) if answers else ()
 
     def _in_words(self, p_values: tuple[float, ...]) -> list[str]:
-        words = ["", *(verdict(p).replace(UNSEEN, "does not show") for p in p_values)]
-        return words + [""] * (len(self.reports) - len(words))  # a metric without a test
+        words = [verdict(p).replace(UNSEEN, "does not show") for p in p_values]
+        padded = [f"{word:{_VERDICT}}" for word in (_NONE, *words)]
+        return padded + [padded[0]] * (len(self.reports) - len(padded))  # a metric without a test
 
-    @property
-    def _header(self) -> tuple[str, ...]:
-        timed = [f"ms at {batch}" for batch in self.reports[0].latency_ms] if self.latency else []
-        metric, _ = judged(self.reports[0].accuracy)
-        found = ["accuracy (95 % interval)" if metric == "accuracy" else metric, "against the first"]
-        if second := self.reports[0].second:
-            found += [f"on {second.total:,} others", "against the first"]
-        return ("network", "bytes on disk", "smaller", "not zero", "MACs", *timed, *found)
+    def _columns(self) -> Iterator[tuple[str, list[str], bool]]:
+        """Yield head, cells and whether they are flush right; first what a phone has room for."""
+        reports, (metric, _) = self.reports, judged(self.reports[0].accuracy)
+        yield "network", [report.name for report in reports], False
+        yield "bytes on disk", [f"{report.bytes_on_disk:,}" for report in reports], True
+        head = "accuracy (95 % interval)" if metric == "accuracy" else metric
+        yield head, [judged(report.accuracy)[1] for report in reports], False
+        yield "against the first", self._in_words(self.p_values), False
+        if second := reports[0].second:
+            found = [judged(report.second)[1] for report in reports if report.second]
+            yield f"on {second.total:,} others", found, False
+            yield "against the first", self._in_words(self.second_p_values), False
+        for batch in reports[0].latency_ms if self.latency else ():
+            yield f"ms at {batch}", [f"{report.latency_ms[batch]:.2f}" for report in reports], True
+        yield "smaller", [f"{ratio:.1f}{TIMES}" for ratio in self.ratios], True
+        yield "not zero", [f"{report.nonzeros:,} of {report.parameters:,}" for report in reports], True
+        yield "MACs", [f"{report.macs:,}" for report in reports], True
 
-    def _rows(self) -> list[tuple[str, ...]]:
-        sizes = [self._row(*row) for row in zip(self.reports, self.ratios, strict=True)]
-        columns = [[judged(report.accuracy)[1] for report in self.reports], self._in_words(self.p_values)]
-        second = [judged(report.second)[1] for report in self.reports if report.second]
-        columns += [second, self._in_words(self.second_p_values)] if second else []
-        return [(*size, *found) for size, *found in zip(sizes, *columns, strict=True)]
-
-    def _row(self, report: Report, ratio: float) -> tuple[str, ...]:
-        return (
-            report.name,
-            f"{report.bytes_on_disk:,}",
-            f"{ratio:.1f}{TIMES}",
-            f"{report.nonzeros:,} of {report.parameters:,}",
-            f"{report.macs:,}",
-            *(f"{median:.2f}" for median in (report.latency_ms.values() if self.latency else ())),
-        )
+    def _table(self) -> tuple[tuple[str, ...], list[tuple[str, ...]], list[int]]:
+        """Return the heads, the rows, and which columns are flush right."""
+        heads, columns, right = zip(*self._columns(), strict=True)
+        return heads, list(zip(*columns, strict=True)), [n for n, flush in enumerate(right) if flush]
 
     @property
     def _caption(self) -> str:
@@ -98,13 +99,12 @@ class Comparison:
         return f"p: McNemar's exact two-sided test{corrected}; above {LEVEL} a difference {UNSEEN}."
 
     def __repr__(self) -> str:
-        numbers = range(1, self._header.index("against the first") - 1)
-        table = text_table(self._header, self._rows(), right=numbers)
-        return "\n".join(filter(None, (self._caption, table, self._note)))
+        heads, rows, right = self._table()
+        return "\n".join(filter(None, (self._caption, text_table(heads, rows, right=right), self._note)))
 
     def _repr_html_(self) -> str:
-        numbers = range(1, self._header.index("against the first") - 1)
-        return html_table(self._caption, self._header, self._rows(), right=numbers, note=self._note)
+        heads, rows, right = self._table()
+        return html_table(self._caption, heads, rows, right=right, note=self._note)
 
 
 def _against_the_first(answers: list[Tensor]) -> tuple[McNemar, ...]:

@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 
 Row = Sequence[str]
 
-# Where a cell must not break: within a number and its unit, an interval, a p-value.
-_WHOLE = re.compile(r"(\(.*?\)|of [\d,]+|[\d.,]+ %|p (?:=|&lt;) [\d.]+)")
+# Where a cell must not break: within a number and its unit, a count and its "of", a p-value.
+_WHOLE = re.compile(r"(of [\d,]+|(?:to )?\(?[\d.,]+ %\)?|p (?:=|&lt;) [\d.]+)")
 
 
 def percent(value: float) -> str:
@@ -64,9 +64,10 @@ def html_table(
     label = html.escape(caption, quote=True)
     return (
         f'<div role="group" aria-label="{label}" tabindex="0" style="overflow-x: auto">'
-        f'<table style="margin: 0"><caption style="text-align: left; color: inherit">{label}</caption>'
+        f'<table style="margin: 0; font-size: 0.8125rem">'
+        f'<caption style="text-align: left; color: inherit">{label}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        + (f'<p style="font-size: 90%; margin: 0.4em">{html.escape(note)}</p>' if note else "")
+        + (f'<p style="font-size: 0.8125rem; margin: 0.4em">{html.escape(note)}</p>' if note else "")
         + "</div>"
     )
 
@@ -81,4 +82,4 @@ def _cell(tag: str, text: str, side: str, scope: str = "") -> str:
     shown = html.escape(" ".join(text.split())).replace("( ", "(")  # padding is for text only
     shown = _WHOLE.sub(r'<span style="white-space: nowrap">\1</span>', shown)
     start = " ".join(filter(None, (tag, scope)))
-    return f'<{start} style="padding: 0.25em 0.5em; text-align: {side}">{shown}</{tag}>'
+    return f'<{start} style="padding: 0.25em 0.3em; text-align: {side}">{shown}</{tag}>'

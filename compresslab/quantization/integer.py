@@ -132,8 +132,8 @@ class IntegerLayer(Gridded):
         codes = weight.codes.flatten(1)
         steps = source.scale * weight.parameters["scale"].double().expand(len(codes))
         offset = torch.zeros_like(steps) if bias is None else torch.round(bias.detach().double() / steps)
-        offset = offset - source.zero_point * codes.long().sum(dim=1)
-        largest = offset.abs() + codes.long().abs().sum(dim=1) * 128
+        offset = offset - source.zero_point * codes.sum(dim=1, dtype=torch.int64)
+        largest = offset.abs() + codes.short().abs().sum(dim=1, dtype=torch.int64) * 128
         if not (largest < 2**31).all():  # not: NaN must not pass
             raise CompressionError(
                 f"The int32 sums of a layer with {codes.shape[1]} inputs could overflow: they may reach "

@@ -43,9 +43,13 @@ class IntegerReLU(_OnGrid):
 class IntegerAdd(Gridded):
     """Add activations of two grids on a third; both factors share one shift, so the sum is rounded once.
 
+    The factors have 31 bits after the point, as those of layers have, and the sum has 64.
+
     Raises:
-        CompressionError: the target's steps are so fine that an int32 could overflow.
+        CompressionError: the target's steps are so fine that an int64 could overflow.
     """
+
+    SHIFT = 31
 
     left: Grid
     right: Grid
@@ -63,16 +67,14 @@ class IntegerAdd(Gridded):
                 f"The grid of a sum is {ratio:.3g} times finer than those of its terms, which cancel; "
                 "calibrate on other images, or leave this network in floats."
             )
-        self.shift = max(1, 20 - max(0, math.ceil(math.log2(ratio))))  # products stay below 2**28 in int32
-        terms = (self.left, self.right)
-        self.factors = [round(grid.scale / self.target.scale * 2**self.shift) for grid in terms]
+        terms = (self.left, self.right)  # codes of 9 bits, a ratio of 19, 31 behind the point: 2**60 for both
+        self.factors = [round(grid.scale / self.target.scale * 2**self.SHIFT) for grid in terms]
 
     def forward(self, x: Int8[Tensor, "..."], y: Int8[Tensor, "..."]) -> Int8[Tensor, "..."]:
-        total = (x.int() - self.left.zero_point) * self.factors[0]
-        total = total + (y.int() - self.right.zero_point) * self.factors[1]
-        return _clamped(
-            ((total + (1 << (self.shift - 1))) >> self.shift) + self.target.zero_point, self.target
-        )
+        total = (x.long() - self.left.zero_point) * self.factors[0]
+        total = total + (y.long() - self.right.zero_point) * self.factors[1]
+        total = (total + (1 << (self.SHIFT - 1))) >> self.SHIFT
+        return _clamped(total + self.target.zero_point, self.target)
 
 
 class IntegerMean(_OnGrid):

@@ -3,5 +3,12 @@
 from compresslab.coding import huffman, places
 from compresslab.coding.planes import CODERS
 from compresslab.storage.container import contents, decode, encode, load, save
+from compresslab.storage.files import target_of, write_whole
+from compresslab.storage.integers import builder_of_integers, is_integer
 
-__all__ = ["CODERS", "contents", "decode", "encode", "huffman", "load", "places", "save"]
+# fmt: off
+__all__ = [
+    "CODERS", "builder_of_integers", "contents", "decode", "encode", "huffman", "is_integer", "load",
+    "places", "save", "target_of", "write_whole",
+]
+# fmt: on

@@ -15,8 +15,8 @@ Places = dict[fx.Node, tuple[float, float]]
 
 _COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
 _MOST = 100  # operations; beyond that no page shows the picture in a readable size
-_INCH = 0.3  # of a unit; below, everything is in units
-_PITCH, _BOX, _JOIN = 6.4, (5.6, 1.0), 0.4
+_INCH = 0.266  # of a unit; below, everything is in units
+_PITCH, _BOX, _JOIN = 6.4, (5.9, 1.0), 0.4
 
 
 def graph_drawing(graph: Graph, *, alt: str) -> Drawing:
@@ -49,9 +49,9 @@ def graph_drawing(graph: Graph, *, alt: str) -> Drawing:
         )
     places = _places(graph, nodes)
     right, bottom = (max(place[axis] for place in places.values()) for axis in (0, 1))
-    drawing = Drawing(alt, width=_INCH * (right + 8.4), height=_INCH * (bottom + 1.8))
+    drawing = Drawing(alt, width=_INCH * (right + 9) + 0.1, height=_INCH * (bottom + 1) + 0.1)
     drawing.ax.set_axis_off()
-    drawing.ax.set(xlim=(-4.2, right + 3.5), ylim=(bottom + 0.5, -0.5), aspect="equal")
+    drawing.ax.set(xlim=(-5.3, right + 3.7), ylim=(bottom + 0.5, -0.5), aspect="equal")
     for node in nodes:
         for user in node.users:
             drawing.ax.plot(*_line(node, user, places), color=_colour(graph, node), linewidth=2.2, zorder=1)
@@ -105,13 +105,13 @@ def _half(graph: Graph, node: fx.Node) -> float:
 
 def _draw(drawing: Drawing, graph: Graph, node: fx.Node, place: tuple[float, float]) -> None:
     (x, y), colour, name = place, _colour(graph, node), kind(graph.walks[0], node)
-    centred = {"ha": "center", "va": "center", "fontsize": 9}
+    centred = {"ha": "center", "va": "center", "fontsize": 10}
     if node in graph.walks[0].opened.values():
         low, width, height = (x - _BOX[0] / 2 + 0.15, y - _BOX[1] / 2 + 0.15), _BOX[0] - 0.3, _BOX[1] - 0.3
         box = FancyBboxPatch(low, width, height, "round,pad=0.15", color=colour, zorder=2)
         ink = "white" if colour == BLUE else "black"  # stands out at 5 to 1 or more
         label = f"{_number(graph, node)}: {title(node)}"
-        drawing.ax.text(x, y, label, color=ink, fontweight="bold", **centred)
+        drawing.ax.text(x, y, label, color=ink, **centred)
     elif len(node.all_input_nodes) > 1:
         box = Circle((x, y), _JOIN, facecolor="white", edgecolor=colour, linewidth=2, zorder=2)
         drawing.ax.text(x, y, "+" if name == "add" else name, **centred)
@@ -119,6 +119,6 @@ def _draw(drawing: Drawing, graph: Graph, node: fx.Node, place: tuple[float, flo
         box = Circle((x, y), 0.15, facecolor=colour, edgecolor="white", zorder=2)
         word = node.name if node.op in ("placeholder", "output") else name
         side = -0.4 if x == 0 else 0.4  # lines leave the first column to the right
-        text = drawing.ax.text(x + side, y, word, va="center", fontsize=8, color="#404040")
+        text = drawing.ax.text(x + side, y, word, va="center", color="#404040")
         text.set_horizontalalignment("right" if side < 0 else "left")
     drawing.ax.add_patch(box)

@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.colors import Normalize
 
 from compresslab.errors import CompressionError
-from compresslab.teaching.figure import Drawing, check_lengths
+from compresslab.teaching.figure import WIDTH, Drawing, check_lengths
 
 if TYPE_CHECKING:
     from compresslab.training.accuracy import Accuracy
@@ -44,19 +44,19 @@ def heat_map(
             f"A heat map of {len(series)} rows and {len(x)} columns was asked; give some of each."
         )
     check_lengths(series, x, "row")
-    drawing = Drawing(alt, width=1.6 + 0.8 * len(x), height=1.3 + 0.42 * len(series))
+    drawing = Drawing(alt, width=max(WIDTH, 1.2 + 0.45 * len(x)), height=1.1 + 0.4 * len(series))
     percents = [[100 * accuracy.value for accuracy in row] for row in series.values()]
     shade = Normalize(min(map(min, percents)), max(map(max, percents)))
-    image = drawing.ax.imshow(percents, cmap=_MAP, norm=shade, aspect="auto")
+    drawing.ax.imshow(percents, cmap=_MAP, norm=shade, aspect="auto")
     for row, line in enumerate(percents):
         for column, value in enumerate(line):
             ink = "black" if _luminance(shade(value)) > 0.179 else "white"  # where both stand out alike
-            drawing.ax.text(column, row, f"{value:.1f}", ha="center", va="center", color=ink, fontsize=9)
+            drawing.ax.text(column, row, f"{value:.1f}", ha="center", va="center", color=ink)
     drawing.ax.set_xticks(range(len(x)), [f"{100 * share:.3g}" for share in x])
     drawing.ax.set_yticks(range(len(series)), list(series))
     drawing.ax.set(xlabel=xlabel, ylabel=ylabel)
+    drawing.ax.set_title("accuracy (%)", fontsize=10)
     drawing.ax.tick_params(length=0)
-    drawing.colorbar(image, ax=drawing.ax, label="accuracy (%)")
     return drawing
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter
 from torch import Tensor
 
@@ -61,7 +60,7 @@ def staircases(schemes: Scheme | Sequence[Scheme], weight: Float[Tensor, " ..."]
         raise CompressionError("Staircases of no scheme were asked; give at least one.")
     columns = min(2, len(listed))  # two beside each other can still be read on a phone
     rows = -(-len(listed) // columns)
-    drawing = Drawing(alt, rows, columns, 3.2 * columns + (2 - columns), 2.3 * rows + 0.2)
+    drawing = Drawing(alt, rows, columns, height=2.2 * rows + 0.2)
     for axes, scheme in zip(drawing.grid.flat, listed, strict=False):
         stairs = staircase_of(scheme, weight.flatten())
         ends = stairs.edges[0], stairs.edges[-1]
@@ -69,8 +68,9 @@ def staircases(schemes: Scheme | Sequence[Scheme], weight: Float[Tensor, " ..."]
         axes.plot(ends, ends, color=FADED, linestyle="--", linewidth=1)
         axes.stairs(stairs.values, stairs.edges, baseline=None, color=BLUE, linewidth=1.8)
         axes.hlines(sorted(set(stairs.levels)), ends[0], stroke, color=VERMILION, linewidth=1.2)
-        axes.set(title=stairs.name, xlabel="weight", ylabel="decoded weight")
-        axes.title.set_fontsize(10)
+        axes.set(xlabel="weight", ylabel="decoded weight")
+        axes.set_title(stairs.name, loc="right", fontsize=10)
+        axes.xaxis.set_major_locator(MaxNLocator(4))
     for axes in drawing.grid.flat[len(listed) :]:
         axes.set_visible(False)
     return drawing
@@ -94,7 +94,7 @@ def histogram(
     if marked:
         whole_height = drawing.ax.get_xaxis_transform()
         drawing.ax.vlines(marked, 0, 1, transform=whole_height, color=VERMILION, linewidth=1)
-        drawing.ax.set_title(f"{len(marked)} levels", fontsize=10)
+        drawing.ax.set_title(f"{len(marked)} levels")
     drawing.ax.set(xlabel="weight", ylabel="number of weights", ylim=(0, None))
     drawing.ax.yaxis.set_major_formatter(EngFormatter(sep=""))
     return drawing
@@ -129,8 +129,9 @@ def sweep(
         drawing.ax.errorbar(x, *_intervals(accuracies), capsize=3, label=name, **style)
     drawing.ax.set(xlabel=xlabel, ylabel="accuracy (%)")
     if all(float(value).is_integer() for value in x):
-        drawing.ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(drawing.ax, len(series) + (reference is not None))
+        drawing.ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=(1, 2, 5, 10)))
+    if len(series) + (reference is not None) > 1:
+        drawing.name_lines()
     return drawing
 
 
@@ -141,23 +142,22 @@ def bytes_bars(reports: Sequence[Report], *, alt: str) -> Drawing:
         reports: from ``measure``, in the order from top to bottom.
         alt: what the figure shows, as a finding.
     """
-    drawing = Drawing(alt, height=1.3 + 0.45 * len(reports))
-    names = [report.name for report in reports]
+    drawing, places = Drawing(alt, height=0.75 + 0.5 * len(reports)), range(len(reports))
     parts = list(dict.fromkeys(part for report in reports for part in report.parts))
     left = [0] * len(reports)
     for part, colour in zip(parts, COLOURS, strict=False):
         sizes = [report.parts.get(part, 0) for report in reports]
         if any(sizes):
-            style: dict[str, Any] = {"color": colour, "edgecolor": "white", "linewidth": 0.5}
-            drawing.ax.barh(names, sizes, left=left, label=part, **style)
+            style: dict[str, Any] = {"color": colour, "edgecolor": "white", "linewidth": 0.5, "height": 0.5}
+            drawing.ax.barh(places, sizes, left=left, label=part, **style)
         left = [start + size for start, size in zip(left, sizes, strict=True)]
-    for number, total in enumerate(left):
-        drawing.ax.annotate(f" {total:,}", (total, number), va="center", fontsize=9)
-    drawing.ax.invert_yaxis()
-    drawing.ax.set(xlabel="bytes on disk", xlim=(0, 1.18 * max(left)))
+    for place, (report, total) in enumerate(zip(reports, left, strict=True)):
+        drawing.ax.text(0, place - 0.3, report.name)
+        drawing.ax.text(total, place, f" {total:,}", va="center")
+    drawing.ax.set(xlabel="bytes on disk", xlim=(0, 1.3 * max(left)), ylim=(len(reports) - 0.7, -0.8))
+    drawing.ax.set_yticks([])
     drawing.ax.xaxis.set_major_formatter(EngFormatter(sep=""))
-    above: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1)}
-    drawing.ax.legend(ncols=len(parts), frameon=False, fontsize=9, **above)
+    drawing.name_lines()
     return drawing
 
 
@@ -168,8 +168,8 @@ def training_curves(histories: Mapping[str, History], *, alt: str) -> Drawing:
         histories: for each training its name and what ``train`` returned.
         alt: what the figure shows, as a finding.
     """
-    drawing = Drawing(alt, columns=2, width=7.2, height=3.0)
-    loss, accuracy = drawing.grid[0]
+    drawing = Drawing(alt, rows=2, height=4.4)
+    loss, accuracy = drawing.grid[:, 0]
     for (name, history), style in styled(histories.items()):
         epochs = range(1, len(history.loss) + 1)
         marks: dict[str, Any] = {"markevery": max(1, len(history.loss) // 8), "markersize": 4, "label": name}
@@ -178,9 +178,13 @@ def training_curves(histories: Mapping[str, History], *, alt: str) -> Drawing:
         accuracy.plot(epochs, [100 * share for share in history.validation], **style, **marks)
     loss.set(xlabel="epoch", ylabel="loss (validation dashed)", yscale="log")
     accuracy.set(xlabel="epoch", ylabel="validation accuracy (%)")
+    loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    loss.yaxis.set_major_formatter("{x:g}")
+    loss.yaxis.set_minor_formatter(NullFormatter())
     for axes in (loss, accuracy):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(accuracy, len(histories))
+    if len(histories) > 1:
+        drawing.name_lines()
     return drawing
 
 
@@ -210,7 +214,8 @@ def error_by_magnitude(
         drawing.ax.plot(middles, means, markersize=3, label=name, **style)
     drawing.ax.set(xlabel="magnitude of the weight", ylabel=f"mean error{' (%)' if relative else ''}")
     drawing.ax.set_ylim(0, 105 if relative else None)
-    _legend(drawing.ax, len(listed))
+    if len(listed) > 1:
+        drawing.name_lines()
     return drawing
 
 
@@ -221,7 +226,7 @@ def trade_off(reports: Sequence[Report], *, alt: str) -> Drawing:
         reports: from ``measure``.
         alt: what the figure shows, as a finding.
     """
-    drawing = Drawing(alt, height=4.0)
+    drawing = Drawing(alt, height=3.0)
     for report, style in styled(reports):
         values, ends = _intervals([report.counted])
         point: dict[str, Any] = {"capsize": 3, "linestyle": "", "label": report.name}
@@ -230,7 +235,7 @@ def trade_off(reports: Sequence[Report], *, alt: str) -> Drawing:
     drawing.ax.xaxis.set_major_formatter(EngFormatter(sep=""))
     drawing.ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     drawing.ax.xaxis.set_minor_formatter(NullFormatter())
-    drawing.ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9)
+    drawing.name_lines()
     return drawing
 
 
@@ -243,8 +248,3 @@ def _intervals(accuracies: Sequence[Accuracy]) -> tuple[list[float], list[list[f
     below = [100 * (accuracy.value - accuracy.low) for accuracy in accuracies]
     above = [100 * (accuracy.high - accuracy.value) for accuracy in accuracies]
     return [100 * accuracy.value for accuracy in accuracies], [below, above]
-
-
-def _legend(axes: Axes, lines: int) -> None:
-    if lines > 1:
-        axes.legend(frameon=False, fontsize=9)

@@ -32,7 +32,7 @@ class _Source:
 
 
 def claim(text: str, condition: Any) -> None:
-    """Print a sentence with its truth, or stop the notebook where it is false.
+    """Print a sentence with a tick, or stop the notebook where it is false.
 
     A stored output that is compared to the letter may differ between machines only where it does not matter;
     a claim says what must hold everywhere. Keep measured digits out of the text.
@@ -46,7 +46,7 @@ def claim(text: str, condition: Any) -> None:
         CompressionError: the condition is neither True nor False.
 
     >>> claim("four bits need half the bytes of eight", 4 * 2 == 8)
-    four bits need half the bytes of eight: True
+    ✓ four bits need half the bytes of eight
     """
     single = isinstance(condition, Tensor | np.ndarray) and condition.ndim == 0
     value = condition.item() if single else condition
@@ -56,9 +56,10 @@ def claim(text: str, condition: Any) -> None:
         )
     if not value:
         raise ClaimError(
-            f"{text}: False. The book claims this; something differs here from where it was written."
+            f"✗ {text}: the book claims this, and it is false here. "
+            "Something differs from where it was written; look at the values in the condition."
         )
-    print(f"{text}: True")
+    print(f"✓ {text}")
 
 
 def show_source(*objects: Any, docstring: bool = False) -> None:

@@ -85,7 +85,8 @@ def explorer(key: str, controls: Sequence[Control], frame: Callable[..., str]) -
         )
     drawn = _drawings(key, controls, frame)
     _close_earlier(key)
-    knobs = [_knob(f"{key}--{number}", control) for number, control in enumerate(controls)]
+    room = f"{max(len(control.label) for control in controls) + 1}ch"  # one width, so that the controls align
+    knobs = [_knob(f"{key}--{number}", control, room) for number, control in enumerate(controls)]
     links: list[ipw.Widget] = []
     figure = _stack(f"{key}--frame", drawn, controls, knobs, links)
     made = Explorer([*knobs, figure], model_id=f"{key}--figure", layout=_layout(f"{key}--figure"))
@@ -175,7 +176,7 @@ def _stack(
     return stack
 
 
-def _knob(name: str, control: Control) -> Any:
+def _knob(name: str, control: Control, room: str) -> Any:
     make, style = _KINDS[control.kind]
     return make(
         options=[(str(option), number) for number, option in enumerate(control.options)],
@@ -183,7 +184,7 @@ def _knob(name: str, control: Control) -> Any:
         description=control.label,
         model_id=f"{name}-control",
         layout=_layout(f"{name}-control", width=None),
-        style=style(model_id=f"{name}-control-style"),
+        style=style(model_id=f"{name}-control-style", description_width=room),
     )
 
 

@@ -17,6 +17,7 @@ from compresslab.training.batching import (
     parts_of,
     small,
 )
+from compresslab.training.datasets import digits
 from compresslab.training.distilling import distill
 from compresslab.training.features import Features
 from compresslab.training.gates import L0, HardConcrete, add_gates, freeze_gates
@@ -47,7 +48,7 @@ __all__ = [
     "HardConcrete", "History", "Hoyer", "ImageData", "IntersectionOverUnion", "LabelSmoothing", "Loss",
     "MeanSquaredError", "Metric", "Objective", "Part", "Proximal", "Score", "Slimming", "SoftTargets",
     "Split", "TokenAccuracy", "add_gates", "check_collection", "check_protected", "cross_entropy", "datasets",
-    "distill", "each", "evaluate", "first_images", "freeze_gates", "held", "images_of", "labelled",
+    "digits", "distill", "each", "evaluate", "first_images", "freeze_gates", "held", "images_of", "labelled",
     "norm_scales", "parts_of", "penalties", "random_affine", "rate", "read_out", "small", "stored", "train",
     "weights_in", "weights_of",
 ]

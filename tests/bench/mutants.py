@@ -35,22 +35,10 @@ from pathlib import Path
 from py_compile import PycInvalidationMode
 
 import coverage
+from rooms import ROOMS
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = (
-    "models",
-    "quantization",
-    "training",
-    "surgery",
-    "coding",
-    "storage",
-    "measuring",
-    "pruning",
-    "repairing",
-    "searching",
-    "teaching",
-    "exercises",
-)
+
 MUTATED = ("quantization", "surgery", "coding", "storage", "measuring", "pruning")
 ABOVE_ALL = ("tests/test_verbs.py", "tests/test_yardstick.py")
 MARK = 0.95

@@ -4,6 +4,7 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import address
 import pytest
@@ -89,6 +90,28 @@ def test_an_address_brings_its_buttons():
     assert elsewhere["launch_buttons"] == {}
 
 
+def test_a_link_elsewhere_shows_title_words_and_picture_only_with_an_address():
+    assert address.social("", "Small networks", "A book.") == ""
+    shown = address.social("https://example.org/a/b", "<em>1 &amp; 2</em>", 'Made "small".')
+    assert re.findall(r'property="og:(\w+)" content="([^"]*)"', shown) == [
+        ("type", "website"),
+        ("title", "1 &amp; 2"),
+        ("description", "Made &quot;small&quot;."),
+        ("image", "https://example.org/a/b/raw/main/book/_static/card.png"),
+    ]
+    assert (ROOT / address.CARD).is_file()
+
+
+@pytest.mark.parametrize("public", ["", "https://example.org/a/b"])
+def test_every_page_takes_these_over(monkeypatch, public):
+    monkeypatch.setattr(address, "public_address", lambda: public)
+    context = {"title": "Pruning", "metatags": "<meta>"}
+    words = SimpleNamespace(myst_html_meta={"description": "A book."}, project="Small networks")
+    address.add_social(SimpleNamespace(config=words), "page", "page.html", context, None)
+    assert context["metatags"].startswith("<meta>")
+    assert ('property="og:title" content="Pruning"' in context["metatags"]) == bool(public)
+
+
 @pytest.mark.site
 @pytest.mark.skipif(not PAGES, reason="no built site: run `make book` first")
 def test_the_built_pages_have_those_buttons_only_with_an_address():
@@ -100,6 +123,7 @@ def test_the_built_pages_have_those_buttons_only_with_an_address():
         )
         if page.parent.name == "notebooks":
             assert bool(buttons) == bool(public), page.name
+        assert ("og:image" in text) == bool(public), page.name
         if not public:
             assert not buttons, page.name
             assert "executablebooks/jupyter-book" not in text, f"{page.name}: a default of Jupyter Book"

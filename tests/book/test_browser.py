@@ -119,11 +119,29 @@ NAME = """c => c.getAttribute('aria-label') || c.labels?.[0]?.textContent
     || c.matches('.widget-toggle-buttons') && c.querySelector('.widget-label')?.textContent || ''"""
 
 
-@pytest.mark.parametrize(
+drawn = pytest.mark.parametrize(
     "page",
     [page for page in PAGES if "widget-view+json" in page.read_text(encoding="utf-8")],
     ids=lambda page: page.stem,
 )
+LABELS = """() => {
+    document.querySelectorAll('details').forEach(fold => fold.open = true);
+    return [...document.querySelectorAll('.jupyter-widgets .widget-label')]
+        .filter(label => label.textContent.trim() && label.checkVisibility())
+        .map(label => ({text: label.textContent, cut: label.scrollWidth > label.clientWidth}));
+}"""
+
+
+@drawn
+@pytest.mark.parametrize("width", [390, 1280])
+def test_no_label_of_a_control_is_cut(browser, page, width):
+    with Visit(browser, page, width=width) as visit:
+        labels = visit.window.evaluate(LABELS)
+        assert labels, "the page announces an interactive figure and shows none"
+        assert not [label["text"] for label in labels if label["cut"]]
+
+
+@drawn
 def test_every_control_has_a_name_and_moves_its_figure_by_keyboard(browser, page):
     with Visit(browser, page) as visit:
         controls = visit.window.query_selector_all(CONTROLS)

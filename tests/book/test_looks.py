@@ -94,6 +94,13 @@ def test_without_scripts_a_page_fits_and_its_figures_stand_there(browser, page, 
         context.close()
 
 
+CUT_OR_PRESSED = """() => [...document.querySelectorAll('pre, button, .toggle-button')]
+    .filter(one => one.checkVisibility() && one.closest('article'))
+    .filter(one => one.tagName !== 'PRE' || one.scrollWidth > one.clientWidth)
+    .filter(one => !one.closest('.jupyter-widgets'))
+    .map(one => one.outerHTML.slice(0, 80))"""
+
+
 @each
 def test_on_paper_everything_is_open_and_nothing_is_cut(browser, page):
     window = browser.new_page(viewport={"width": 700, "height": 1000})
@@ -106,6 +113,7 @@ def test_on_paper_everything_is_open_and_nothing_is_cut(browser, page):
                 .map(one => one.textContent.slice(0, 60))"""
         )
         assert not closed
+        assert not window.evaluate(CUT_OR_PRESSED)
         assert window.evaluate(WIDTH) <= 700
     finally:
         window.close()
@@ -123,7 +131,7 @@ LETTERS = """() => [...document.querySelectorAll('svg text')].map(text => {
 
 @each
 def test_the_letters_of_a_drawing_can_be_read_on_a_phone(browser, page):
-    """In the text of an SVG; what is a picture of points is the business of the drawing functions."""
+    """In the text of an SVG; what is a picture of points is measured in tests/book/test_notebooks.py."""
     window = browser.new_page(viewport={"width": 390, "height": 900})
     try:
         window.goto(page.as_uri())
@@ -132,3 +140,47 @@ def test_the_letters_of_a_drawing_can_be_read_on_a_phone(browser, page):
         window.close()
     assert not [one for one in letters if one["size"] < SMALLEST], "too small"
     assert not [one for one in letters if one["beyond"] > 1], "outside the drawing"
+
+
+TABLES = """() => {
+    document.querySelectorAll('details').forEach(fold => fold.open = true);
+    return [...document.querySelectorAll('.cell_output div[role=group] > table')]
+        .filter(table => table.textContent.includes('bytes on disk') && table.tHead.rows[0].cells.length > 3)
+        .map(table => ({
+            hidden: table.parentElement.scrollWidth - table.parentElement.clientWidth,
+            heads: [...table.tHead.rows[0].cells].slice(0, 3).map(head => head.textContent.split(' ')[0]),
+            third: table.tHead.rows[0].cells[2].getBoundingClientRect().right}));
+}"""
+
+
+@each
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_comparison_shows_what_matters_first_and_all_of_it_where_there_is_room(browser, page, width):
+    window = browser.new_page(viewport={"width": width, "height": 900})
+    try:
+        window.goto(page.as_uri())
+        for table in window.evaluate(TABLES):
+            assert table["heads"][:2] == ["network", "bytes"]
+            assert table["third"] <= width, "accuracy, or another metric, is out of sight"
+            assert width < 1280 or table["hidden"] <= 0, "it scrolls"
+    finally:
+        window.close()
+
+
+FIGURES = """() => [...document.querySelectorAll('.cell_output img')].map(figure => {
+    const style = getComputedStyle(figure);
+    return {turned: style.filter.includes('invert') && style.mixBlendMode === 'screen',
+        card: style.backgroundColor === 'rgb(255, 255, 255)', shades: figure.classList.contains('shades')};
+})"""
+
+
+@each
+def test_in_the_dark_a_figure_is_light_on_dark_and_a_map_of_shades_stays_as_it_is(browser, page):
+    window = browser.new_page(viewport={"width": 390, "height": 900}, color_scheme="dark")
+    try:
+        window.goto(page.as_uri())
+        for figure in window.evaluate(FIGURES):
+            assert figure["turned"] != figure["shades"]
+            assert figure["card"] == figure["shades"]
+    finally:
+        window.close()

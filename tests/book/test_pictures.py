@@ -1,11 +1,15 @@
 """The pictures of the home page and of the ledger say what the records say, today."""
 
+import io
 import re
 from functools import cache
 from pathlib import Path
 
+import card
+import numpy as np
 import pictures
 import pytest
+from PIL import Image
 
 BOOK = Path(__file__).parents[2] / "book"
 CHAPTERS = sorted(path.stem for path in (BOOK / "chapters").glob("*.md"))
@@ -21,6 +25,15 @@ def test_a_committed_picture_is_what_would_be_drawn_now(name):
 
 def test_every_picture_that_is_drawn_is_named_above():
     assert len(drawn()) == 3 + len(CHAPTERS)
+
+
+def test_the_card_for_other_sites_is_what_would_be_drawn_now():
+    """To the letter in its words; in its points nearly so: letters differ a little elsewhere."""
+    stored, now = Image.open(card.FILE), Image.open(io.BytesIO(card.card()))
+    assert stored.text["Description"].splitlines() == card.lines()
+    assert stored.size == now.size == (1200, 630)
+    difference = np.subtract(*(np.asarray(one.convert("L"), dtype=int) for one in (stored, now)))
+    assert np.abs(difference).mean() < 2
 
 
 def test_the_home_page_gives_the_first_and_the_last_row_of_the_ledger():

@@ -262,6 +262,13 @@ def test_text_table_has_a_line_for_each_report_and_no_times(comparison):
         assert f"{report.bytes_on_disk:,}" in line
 
 
+def test_numbers_in_text_end_below_each_other(comparison):
+    lines = repr(comparison).splitlines()[2:]
+    shown = [f"{report.bytes_on_disk:,}" for report in comparison.reports]
+    assert len({len(number) for number in shown}) > 1  # else any alignment would do
+    assert len({line.index(number) + len(number) for line, number in zip(lines, shown, strict=False)}) == 1
+
+
 def test_latency_is_shown_where_it_is_asked(comparison):
     for reports in (comparison.reports, comparison.reports[:1]):
         shown = repr(compare(*reports, latency=True))

@@ -1,6 +1,7 @@
 """When a difference shows: every verdict against an independent reference, and intervals hold the truth."""
 
 import math
+from dataclasses import FrozenInstanceError, fields
 from fractions import Fraction
 
 import numpy as np
@@ -51,6 +52,13 @@ def test_a_difference_of_images_shows_from_one_in_twenty_on(first, second, shows
     assert found.shows is shows
     assert repr(found).endswith(f": {verdict(found.p_value)}")
     assert not [words for words in FORBIDDEN if words in repr(found)]
+
+
+@pytest.mark.parametrize("found", [McNemar(3, 5), PairedDifference((1, 2), (3, 5)), Holm((0.1, 0.2))])
+def test_what_was_found_cannot_be_changed(found):
+    for field in fields(found):
+        with pytest.raises(FrozenInstanceError):
+            setattr(found, field.name, getattr(found, field.name))
 
 
 # ------------------------------------------------------------------ Student's t distribution

@@ -136,3 +136,10 @@ def test_a_percentile_of_more_weights_than_torchs_own_quantile_takes():
 
 def test_least_squares_takes_64_steps_unless_it_is_told():
     assert LeastSquares() == LeastSquares(64)
+
+
+def test_of_equal_errors_the_bounds_that_clip_least_win():
+    rows = torch.tensor([[-1.0, 2.0], [0.5, 3.0]])
+    low, high = LeastSquares().bounds(rows, lambda low, high: torch.zeros(2, 2))
+    assert low.tolist() == [-1.0, 0.5]
+    assert high.tolist() == [2.0, 3.0]

@@ -267,7 +267,7 @@ def test_an_addition_is_near_the_real_one_and_never_overflows(scales, codes):
     assert found == integer_add(left, right, target, x.numpy(), y.numpy())[0]
     terms = [g.scale / target.scale * (c - g.zero_point) for g, c in ((left, codes[3]), (right, codes[4]))]
     exact = min(max(sum(terms) + target.zero_point, -128), 127)
-    assert abs(found - exact) <= 0.5 + 2 * 255 * 0.5 / 2**layer.shift + 1e-9
+    assert abs(found - exact) <= 0.5 + 2 * 255 * 0.5 / 2**layer.SHIFT + 1e-9
 
 
 @given(st.lists(st.integers(-128, 127), min_size=1, max_size=30))

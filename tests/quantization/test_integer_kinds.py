@@ -44,14 +44,7 @@ class Simulated(fx.Interpreter):
 
     def run_node(self, n):
         step = getattr(self.integer, n.name, None)
-        if isinstance(step, IntegerAdd):  # each term is brought to the sum's steps by a factor of 20 bits
-            terms = zip(self.map_nodes_to_values(n.args, n), (step.left, step.right), strict=True)
-            ratios = [(term, grid.scale / step.target.scale, grid.scale) for term, grid in terms]
-            fine = 2.0**step.shift
-            value = sum(round(ratio * fine) / fine * (term / scale) for term, ratio, scale in ratios)
-            value = value * step.target.scale
-        else:
-            value = super().run_node(n)
+        value = super().run_node(n)
         grid = self.integer.quantize_input.grid if n.op == "placeholder" else getattr(step, "grid", None)
         if isinstance(step, IntegerLayer | IntegerAdd):
             grid = step.target

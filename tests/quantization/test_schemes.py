@@ -310,6 +310,10 @@ def test_a_row_of_zeros_has_scale_one_and_decodes_to_zeros(scheme):
     assert not code.dequantize().any()
 
 
+def test_a_row_of_zeros_has_no_other_level_beside_the_kept_zero():
+    assert not KMeans(2, keep_zero=True).quantize(torch.zeros(5)).levels.any()
+
+
 def test_binary_gives_a_row_of_zeros_scale_zero_and_zeros_a_plus():
     assert Binary().quantize(torch.zeros(5)).parameters["scale"].tolist() == [0.0]
     code = Binary().quantize(torch.tensor([0.0, -0.0, -1.0]))

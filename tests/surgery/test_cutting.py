@@ -188,3 +188,18 @@ def test_a_norm_that_is_called_with_its_own_number_of_groups_is_cut_as_the_layer
         graph = graph_of(net, images)
         small.append(answers(cut(net, graph, some_gone(graph, 0.5), images), images))
     assert difference(*small) < 1e-12
+
+
+def test_a_cut_convolution_in_groups_says_its_channels_as_whole_numbers():
+    model = nn.Sequential(nn.Conv2d(4, 8, 1), nn.Conv2d(8, 8, 3, groups=4), nn.Flatten(), nn.Linear(72, 3))
+    image = torch.rand(1, 4, 5, 5)
+    graph = graph_of(model, image)
+    gone = [
+        torch.arange(len(group.roots)) < (0 if group.held else len(group.roots) // 2)
+        for group in graph.groups
+    ]
+    layer = cut(model, graph, gone, image)[1]
+    assert layer.weight.shape == (4, 2, 3, 3)
+    numbers = layer.in_channels, layer.out_channels, layer.groups
+    assert numbers == (4, 4, 2)
+    assert all(isinstance(number, int) for number in numbers)

@@ -30,8 +30,8 @@ def test_axes_and_colours_are_named(drawing):
     assert [label.get_text() for label in drawing.ax.get_yticklabels()] == ["conv1", "fc1"]
     assert drawing.ax.get_xlabel()
     assert drawing.ax.get_ylabel()
-    assert "accuracy" in drawing.axes[1].get_ylabel()
-    assert drawing._repr_mimebundle_()["text/plain"] == "Figure: The first layer breaks first."
+    assert "accuracy" in drawing.ax.get_title()
+    assert drawing._repr_mimebundle_()[0]["text/plain"] == "Figure: The first layer breaks first."
 
 
 def test_every_number_stands_out_from_its_cell():

