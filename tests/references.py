@@ -94,8 +94,8 @@ def fixed(factor: float) -> tuple[int, int]:
     return round(fraction * 2**31), 31 - exponent
 
 
-def int8(value: int) -> int:
-    return max(-128, min(127, value))
+def int8(value: int, bits: int = 8) -> int:
+    return max(-(2**bits) // 2, min(2**bits // 2 - 1, value))
 
 
 def integer_sums(layer, source, inputs: list[list[int]]) -> tuple[list[list[int]], list[float]]:
@@ -119,7 +119,7 @@ def requantized(sums: list[list[int]], steps: list[float], target) -> list[list[
     factors = [fixed(step / target.scale) for step in steps]
     return [
         [
-            int8(((s * m + 2 ** (k - 1)) // 2**k) + target.zero_point)
+            int8(((s * m + 2 ** (k - 1)) // 2**k) + target.zero_point, target.bits)
             for s, (m, k) in zip(row, factors, strict=True)
         ]
         for row in sums

@@ -21,6 +21,9 @@ _UNSIGNED = 128  # between the codes of a Grid, -128 to 127, and those of the fi
 
 
 def _on(grid: Grid, value: Tensor) -> Tensor:
+    if grid.bits < 8:  # the runtime's own ends are those of 8 bits
+        low, high = (grid.scale * (end - grid.zero_point) for end in grid.ends)
+        value = value.clamp(low, high)
     return quantized_on(value, grid.scale, grid.zero_point + _UNSIGNED)
 
 

@@ -2,6 +2,7 @@
 
 from compresslab.quantization.clipping import LeastSquares, MinMax, Percentile
 from compresslab.quantization.fake import FakeQuantize, fake_quantizer, float_weight
+from compresslab.quantization.fake_activations import rounded_activations
 from compresslab.quantization.folding import fold_norms
 from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
 from compresslab.quantization.integer import (
@@ -35,6 +36,6 @@ __all__ = [
     "QuantizedLayer", "QuantizedTensor", "Scheme", "Schemes", "Symmetric", "Ternary", "fake_quantize",
     "fake_quantizer", "fixed_point", "float_weight", "fold_norms", "hold_codes", "integer_like",
     "kmeans_centroids", "middles_of", "quantize", "quantize_activations", "quantized_like", "replace",
-    "requantize", "scheme_from_dict", "with_parameters",
+    "requantize", "rounded_activations", "scheme_from_dict", "with_parameters",
 ]
 # fmt: on

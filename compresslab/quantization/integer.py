@@ -1,7 +1,8 @@
 """Layers that compute with integers alone: int8 in, int32 sums, int8 out.
 
-An activation ``x`` travels as a code: ``x ~ scale * (code - zero_point)``, code in -128 .. 127. A layer
-multiplies codes, sums them in int32, and brings the sum to the next grid by a fixed-point factor.
+An activation ``x`` travels as a code: ``x ~ scale * (code - zero_point)``, code in -128 .. 127, or in fewer
+where an activation has fewer bits. A layer multiplies codes, sums them in int32, and brings the sum to the
+next grid by a fixed-point factor.
 """
 
 from dataclasses import dataclass
@@ -17,29 +18,40 @@ from compresslab.quantization.clipping import Clip, MinMax
 from compresslab.quantization.scheme import QuantizedTensor
 from compresslab.quantization.uniform import Asymmetric
 
-LOWEST, HIGHEST = -128, 127
 _FRACTION = 30  # bits of the fixed-point multiplier
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the int8 codes of one activation lie: ``x ~ scale * (code - zero_point)``.
+    """Where the codes of one activation lie: ``x ~ scale * (code - zero_point)``.
+
+    Args:
+        scale: the width of a step.
+        zero_point: the code of zero.
+        bits: width of a code, 2 to 8. With fewer than 8 it travels in an int8 all the same.
 
     Chapter: 08.
     """
 
     scale: float
     zero_point: int
+    bits: int = 8
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """The lowest and the highest code."""
+        return -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
 
     @classmethod
-    def of(cls, values: Float[Tensor, "..."], clip: Clip = MinMax()) -> "Grid":
-        """Fit a grid to observed activations, by the same rule as ``Asymmetric(8)`` for weights.
+    def of(cls, values: Float[Tensor, "..."], clip: Clip = MinMax(), bits: int = 8) -> "Grid":
+        """Fit a grid to observed activations, by the same rule as ``Asymmetric(bits)`` for weights.
 
         >>> Grid.of(torch.tensor([0.0, 1.0, 255.0]))
-        Grid(scale=1.0, zero_point=-128)
+        Grid(scale=1.0, zero_point=-128, bits=8)
         """
-        parameters = Asymmetric(8, clip=clip).quantize(values.flatten()).parameters
-        return cls(float(parameters["scale"]), int(parameters["zero_point"]) + LOWEST)
+        parameters = Asymmetric(bits, clip=clip).quantize(values.flatten()).parameters
+        zero = int(parameters["zero_point"]) - 2 ** (bits - 1)
+        return cls(float(parameters["scale"]), zero, bits)
 
 
 def fixed_point(factor: Float[Tensor, " n"]) -> tuple[Int64[Tensor, " n"], Int64[Tensor, " n"]]:
@@ -75,8 +87,8 @@ def requantize(
     return (total.long() * multiplier + (1 << (shift - 1))) >> shift
 
 
-def _clamped(total: Shaped[Tensor, "..."]) -> Int8[Tensor, "..."]:
-    return total.clamp_(LOWEST, HIGHEST).to(torch.int8)
+def _clamped(total: Shaped[Tensor, "..."], grid: Grid) -> Int8[Tensor, "..."]:
+    return total.clamp_(*grid.ends).to(torch.int8)
 
 
 class Gridded(nn.Module):
@@ -145,7 +157,7 @@ class IntegerLayer(Gridded):
         """Bring the sums to the output grid, or to floats at the end of the network."""
         if self.target is None:
             return total * self.steps
-        return _clamped(requantize(total, self.multiplier, self.shift) + self.target.zero_point)
+        return _clamped(requantize(total, self.multiplier, self.shift) + self.target.zero_point, self.target)
 
     def extra_repr(self) -> str:
         return f"{' x '.join(map(str, self.codes.shape))}, {self.source} -> {self.target or 'floats'}"

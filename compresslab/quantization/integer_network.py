@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 
-from compresslab.errors import CompressionError
+from compresslab.errors import CompressionError, whole
 from compresslab.models.builders import builder_of
 from compresslab.models.checking import copy_of
 from compresslab.models.inputs import fitted
@@ -27,7 +27,7 @@ from compresslab.quantization.integer_steps import QuantizeInput
 _MOST_VALUES = 2**20  # of inputs that run at once while activations are observed: 4 MB
 
 
-def quantize_activations(model: nn.Module, batches: Any, clip: Clip = MinMax()) -> nn.Module:
+def quantize_activations(model: nn.Module, batches: Any, clip: Clip = MinMax(), bits: int = 8) -> nn.Module:
     """Return a network that computes with int8 codes and int32 sums; floats only enter and leave.
 
     The batches run once through the network, norms folded, to learn the range of every activation.
@@ -40,20 +40,22 @@ def quantize_activations(model: nn.Module, batches: Any, clip: Clip = MinMax()) 
         batches: images to calibrate on, from the training split; a few hundred are enough. A tensor, a
             split, or an iterable of tensors or of (inputs, targets), a DataLoader for example.
         clip: where the grid of an activation ends.
+        bits: width of an activation's code between the layers, 2 to 8. The inputs keep 8.
 
     Returns:
         A ``torch.fx.GraphModule`` in evaluation mode, from float images to float logits.
 
     Raises:
-        CompressionError: no batches, non-finite activations, a layer that is still training through
-            quantization, hooks, or an operation without an integer rule, by its name.
+        CompressionError: no such width, no batches, non-finite activations, a layer that is still training
+            through quantization, hooks, or an operation without an integer rule, by its name.
 
     Source: Jacob et al., 2018 (arXiv:1712.05877).
     Chapter: 08.
     """
+    whole(bits, "the bits of an activation", 2, 8)
     traced = traced_by_rules(fold_norms(model))
     seen = _observe(traced, _images(batches, model), keep=not isinstance(clip, MinMax))
-    grids = {node: _grid(node, values, clip) for node, values in seen.items()}
+    grids = {node: _grid(node, values, clip, bits) for node, values in seen.items()}
     return _converted(traced, grids, builder_of(model))
 
 
@@ -66,9 +68,9 @@ def integer_like(model: nn.Module) -> nn.Module:
     return _converted(traced, dict.fromkeys(held_nodes(traced), Grid(1.0, 0)), builder_of(model))
 
 
-def _grid(node: fx.Node, seen: Float[Tensor, " values"], clip: Clip) -> Grid:
+def _grid(node: fx.Node, seen: Float[Tensor, " values"], clip: Clip, bits: int) -> Grid:
     try:
-        return Grid.of(seen, clip)
+        return Grid.of(seen, clip, 8 if node.op == "placeholder" else bits)
     except CompressionError as error:
         raise CompressionError(f"The activations of {node.name!r:.80}: {error}") from None
 

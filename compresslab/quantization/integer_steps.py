@@ -24,7 +24,7 @@ class QuantizeInput(_OnGrid):
     """Bring float inputs to codes: the one place where floats enter."""
 
     def forward(self, x: Float[Tensor, "..."]) -> Int8[Tensor, "..."]:
-        return _clamped(torch.round(x * (1 / self.grid.scale)) + self.grid.zero_point)
+        return _clamped(torch.round(x * (1 / self.grid.scale)) + self.grid.zero_point, self.grid)
 
 
 class IntegerReLU(_OnGrid):
@@ -36,7 +36,7 @@ class IntegerReLU(_OnGrid):
 
     def forward(self, x: Int8[Tensor, "..."]) -> Int8[Tensor, "..."]:
         zero, ceiling = self.grid.zero_point, self.ceiling
-        top = None if ceiling is None else min(round(ceiling / self.grid.scale) + zero, 127)
+        top = None if ceiling is None else min(round(ceiling / self.grid.scale) + zero, self.grid.ends[1])
         return x.clamp(zero, top)
 
 
@@ -73,7 +73,8 @@ class IntegerAdd(Gridded):
     def forward(self, x: Int8[Tensor, "..."], y: Int8[Tensor, "..."]) -> Int8[Tensor, "..."]:
         total = (x.long() - self.left.zero_point) * self.factors[0]
         total = total + (y.long() - self.right.zero_point) * self.factors[1]
-        return _clamped(((total + (1 << (self.SHIFT - 1))) >> self.SHIFT) + self.target.zero_point)
+        total = (total + (1 << (self.SHIFT - 1))) >> self.SHIFT
+        return _clamped(total + self.target.zero_point, self.target)
 
 
 class IntegerMean(_OnGrid):
@@ -85,7 +86,9 @@ class IntegerMean(_OnGrid):
 
     def forward(self, x: Int8[Tensor, "..."]) -> Int8[Tensor, "..."]:
         count = math.prod(x.shape[axis] for axis in self.axes)
-        return _clamped(_divided(x.int().sum(dim=self.axes, keepdim=self.keep, dtype=torch.int32), count))
+        return _clamped(
+            _divided(x.int().sum(dim=self.axes, keepdim=self.keep, dtype=torch.int32), count), self.grid
+        )
 
 
 class IntegerAverage(_OnGrid):
@@ -116,7 +119,7 @@ class IntegerAverage(_OnGrid):
             mean = _divided(total, math.prod(self.kernel))
         else:
             mean = _divided(total, self._sums(torch.ones_like(centred)))
-        return _clamped(mean + self.grid.zero_point)
+        return _clamped(mean + self.grid.zero_point, self.grid)
 
     def _sums(self, x: Int32[Tensor, "batch channels *space"]) -> Int32[Tensor, "batch channels *places"]:
         x = F.pad(x, [side for one in reversed(self.padding) for side in (one, one)])

@@ -1,8 +1,9 @@
 """Networks that compute with integers alone: a file has their numbers, the float network their structure.
 
-What is stored of a layer are its buffers, its codes in as few bits as they need, and each grid as a scale and
-a zero point. To load them, the network (one of the book's, or one that is given) is converted anew, with
-zeros for weights and grids of one, and takes the numbers.
+What is stored of a layer are its buffers, its codes in as few bits as they need, and each grid as a scale, a
+zero point and, where they are fewer than 8, the bits of its codes. To load them, the network (one of the
+book's, or one that is given) is converted anew, with zeros for weights and grids of one, and takes the
+numbers.
 """
 
 import math
@@ -43,7 +44,8 @@ def integer_tensors(model: nn.Module) -> dict[str, Stored]:
     for name, value in model.state_dict(keep_vars=True).items():
         found[name] = _as_codes(value) if name.endswith(".codes") else value
     for name, grid in _grids(model):
-        found[name] = torch.tensor([grid.scale, grid.zero_point], dtype=torch.float64)
+        bits = [] if grid.bits == 8 else [grid.bits]
+        found[name] = torch.tensor([grid.scale, grid.zero_point, *bits], dtype=torch.float64)
     return found
 
 
@@ -76,8 +78,11 @@ def check_integers(entries: Sequence[Entry], model: nn.Module) -> None:
             raise CompressionError(
                 f"The file {what} tensor {min(lost)!r:.80}; it belongs to another network."
             )
+    grids = {name for name, _ in _grids(model)}
     for name, slot in slots.items():
         entry, shape = found[name], tuple(slot.shape)
+        if name in grids and entry.shape == (3,):  # with the bits
+            shape = (3,)
         if isinstance(slot, Tensor):
             alike = entry.scheme is None and entry.dtype == slot.dtype
         else:
@@ -93,11 +98,14 @@ def fill_integers(model: nn.Module, values: Mapping[str, Stored]) -> None:
     """Put the numbers into a converted network."""
     grids: dict[str, dict[str, Grid]] = defaultdict(dict)
     for name, _ in _grids(model):
-        scale, zero = _numbers(values[name]).tolist()
-        if not (0 < scale < math.inf and zero in range(-128, 128)):
-            raise FormatError(f"{name:.80} is no grid: a scale of {scale:g}, a zero point of {zero:g}.")
+        scale, zero, bits = [*_numbers(values[name]).tolist(), 8][:3]
+        half = 2 ** (bits - 1) if bits in range(2, 9) else 0
+        if not (0 < scale < math.inf and -half <= zero < half and zero.is_integer()):
+            raise FormatError(
+                f"{name:.80} is no grid: a scale of {scale:g}, a zero point of {zero:g}, {bits:g} bits."
+            )
         owner, _, key = name.rpartition(".")
-        grids[owner][key] = Grid(scale, int(zero))
+        grids[owner][key] = Grid(scale, int(zero), int(bits))
     for owner, found in grids.items():
         layer: Any = model.get_submodule(owner)
         layer.take(**found)

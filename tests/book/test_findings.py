@@ -78,10 +78,6 @@ def test_other_words_pass(sentence):
 # Other edges are declared here: record, place of the choice, and the reason.
 Grid = dict[float, float]
 NATURAL = {
-    ("weight_pruning", "lenet_300_100, control"): "two rates only: to be run again, chapter 09 says so",
-    ("weight_pruning", "lenet_300_100, pruned"): "two rates only: to be run again, chapter 09 says so",
-    ("weight_pruning", "article, control"): "two rates only: to be run again, chapter 09 says so",
-    ("weight_pruning", "article, pruned"): "two rates only: to be run again, chapter 09 says so",
     (
         "neuron_criteria",
         "article, 0.5, taylor after an untuned start",
@@ -107,9 +103,17 @@ def of_training() -> Iterator[tuple[str, float, Grid]]:
         yield name, found["chosen"], {float(r): run.get("validation loss", float("inf")) for r, run in runs}
 
 
+def of_integers() -> Iterator[tuple[str, float, Grid]]:
+    for bits, ways in records.load("integer_training")["bits"].items():
+        for name, found in ways.items():
+            if "chosen" in found:
+                runs = {float(r): run["validation loss"] for r, run in found["rates at seed 0"].items()}
+                yield f"{bits}, {name}", found["chosen"], runs
+
+
 def of_pruning() -> Iterator[tuple[str, float, Grid]]:
     for name, network in records.load("weight_pruning")["networks"].items():
-        for row, tried in zip(("control", "pruned"), network["rates"].values(), strict=True):
+        for row, tried in network["rates"].items():
             yield f"{name}, {row}", network["chosen rates"][row], numbers(tried)
 
 
@@ -200,6 +204,7 @@ def mean(values: list[float | None]) -> float:
 
 CHOICES = {
     "training_through_quantization": of_training,
+    "integer_training": of_integers,
     "weight_pruning": of_pruning,
     "penalties": of_penalties,
     "neuron_criteria": of_criteria,

@@ -12,10 +12,12 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from compresslab.quantization.fake import FakeQuantize, LearnedCodebook, fake_quantizer, float_weight
+from compresslab.quantization.fake_activations import rounded_activations
 from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
+from compresslab.quantization.integer_network import quantize_activations
 from compresslab.quantization.quantizing import fake_quantize, quantize
 from compresslab.quantization.schemes import KMeans
-from compresslab.quantization.uniform import Symmetric
+from compresslab.quantization.uniform import Asymmetric, Symmetric
 
 
 @given(schemes, matrices(ordinary))
@@ -169,3 +171,36 @@ def test_kept_zeros_survive_clustering_and_a_row_of_zeros_is_zeros(bits):
     decoded = KMeans(bits, PerChannel(), keep_zero=True).quantize(rows).dequantize()
     assert torch.equal(decoded[rows == 0], rows[rows == 0])
     assert torch.equal(decoded[3], rows[3])
+
+
+# --- activations ---
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_activations_are_those_of_an_asymmetric_grid_and_their_gradient_passes(bits):
+    x = torch.linspace(-1, 3, 101, requires_grad=True)
+    with rounded_activations(nn.ReLU(), bits) as relu:
+        found = relu(x)
+    found.sum().backward()
+    expected = Asymmetric(bits).quantize(x.detach().relu()).dequantize()
+    assert torch.allclose(found, expected, rtol=0, atol=1e-6)
+    assert len(found.unique()) == min(2**bits, len(x.detach().relu().unique()))
+    assert torch.equal(x.grad, (x.detach() > 0).float())
+    assert torch.equal(relu(x.detach()), x.detach().relu()), "behind the block nothing is rounded"
+
+
+def test_the_layers_are_released_when_the_block_fails():
+    with pytest.raises(ZeroDivisionError), rounded_activations(nn.ReLU(), 2) as relu:
+        raise ZeroDivisionError
+    assert not relu._forward_hooks
+
+
+@pytest.mark.parametrize("bits", [2, 3])
+def test_what_trains_through_rounding_is_near_what_the_integers_compute(bits):
+    """Far nearer than the network without rounded activations; inputs and sums are rounded as well."""
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(8, 30), nn.ReLU(), nn.Linear(30, 4)), torch.rand(200, 8)
+    with rounded_activations(model, bits):
+        trained = model(x)
+    integers = quantize_activations(model, x, bits=bits)(x)
+    assert (trained - integers).norm() < 0.5 * (model(x) - integers).norm()

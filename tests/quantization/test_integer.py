@@ -134,6 +134,21 @@ def test_a_plain_loop_reproduces_the_articles_network_exactly(clip):
     assert len(np.unique(found)) > 5
 
 
+@pytest.mark.parametrize("bits", [2, 4])
+def test_with_fewer_bits_the_loop_agrees_too_and_the_activations_are_few(bits):
+    model = network("article")
+    integer = quantize_activations(
+        model, pixels(1), Percentile(99.0), bits
+    )  # so that some lie beyond the ends
+    expected = np.array([article_by_hand(model, integer, image) for image in pixels()])
+    assert np.array_equal(integer(pixels()).numpy(), expected)
+    seen = []
+    integer.relu2.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    integer(pixels())
+    assert len(seen[0].unique()) == 2**bits
+    assert integer.quantize_input.grid.bits == 8
+
+
 def test_a_plain_loop_reproduces_the_residual_network_exactly():
     model = network("residual")
     integer = quantize_activations(model, pixels(1))

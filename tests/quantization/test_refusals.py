@@ -13,6 +13,7 @@ from compresslab.errors import CompressionError
 from compresslab.models.tracing import trace
 from compresslab.quantization.clipping import LeastSquares, MinMax, Percentile
 from compresslab.quantization.fake import FakeQuantize
+from compresslab.quantization.fake_activations import rounded_activations
 from compresslab.quantization.folding import fold_norms
 from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
 from compresslab.quantization.integer import Grid, IntegerLinear, fixed_point
@@ -204,6 +205,12 @@ WEIGHT_NORM = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2
         r"learned step was asked for Ternary.*only Symmetric",
     ),
     (lambda: fake_quantize(network(), Ternary(), learned_step=True), "only Symmetric has one"),
+    (
+        lambda: quantize_activations(network(), torch.rand(3, 1, 28, 28), bits=9),
+        "9 was asked for the bits of",
+    ),
+    (lambda: round_while(nn.Linear(2, 2), 4), "A Linear without a ReLU layer was given"),
+    (lambda: round_while(nn.ReLU(), 1), "1 was asked for the bits of an activation"),
     (lambda: fold_norms(NORMED), "norm '1' keeps no running statistics"),
     (lambda: trace(Branching()), r"cannot trace this Branching.*without branches"),
     (lambda: fixed_point(torch.tensor([1.0, 2.0**30])), r"1\.07e\+09 times finer than the sums"),
@@ -224,6 +231,11 @@ WEIGHT_NORM = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2
 )
 def test_what_cannot_be_done_is_refused(asked, words):
     refuse(asked, words)
+
+
+def round_while(model: nn.Module, bits: int) -> None:
+    with rounded_activations(model, bits):
+        pass
 
 
 def spoiled() -> nn.Module:

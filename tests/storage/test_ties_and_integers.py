@@ -71,17 +71,24 @@ def test_a_tie_of_the_module_that_the_file_has_not_is_refused():
     assert into.out.weight is before is into.words.weight
 
 
-def integers(name="residual", bits=None):
+def integers(name="residual", bits=None, between=8):
     model = network(name) if bits is None else quantized(network(name), Symmetric(bits, PerChannel()))
-    return quantize_activations(model, [images()])
+    return quantize_activations(model, [images()], bits=between)
 
 
 @pytest.mark.parametrize("plain", [True, False])
 @pytest.mark.parametrize(
-    ("name", "bits"), [("article", None), ("lenet_300_100", 3), ("lenet5", 4), ("residual", None)]
+    ("name", "bits", "between"),
+    [
+        ("article", None, 8),
+        ("lenet_300_100", 3, 8),
+        ("lenet5", 4, 4),
+        ("residual", None, 8),
+        ("residual", None, 3),
+    ],
 )
-def test_an_integer_network_of_the_book_comes_back_without_being_given(name, bits, plain):
-    model = integers(name, bits)
+def test_an_integer_network_of_the_book_comes_back_without_being_given(name, bits, between, plain):
+    model = integers(name, bits, between)
     data, parts = encode(model, plain=plain)
     again = decode(data)
     inputs = 3 * images() - 1  # some beyond the grids' ends
@@ -112,6 +119,9 @@ def test_another_integer_network_needs_the_one_that_was_converted():
 
 LIES = {
     "is no grid: a scale of -1": ("quantize_input.grid", [-1.0, 0.0]),
+    "a zero point of 4, 3 bits": ("add.left", [1.0, 4.0, 3.0]),
+    "a zero point of 0, 9 bits": ("add.right", [1.0, 0.0, 9.0]),
+    "a zero point of 0, 2.5 bits": ("add.target", [1.0, 0.0, 2.5]),
     "is no grid: a scale of nan": ("add.left", [float("nan"), 0.0]),
     "a zero point of 0.5": ("relu1.grid", [1.0, 0.5]),
     "a zero point of 128": ("fc1.source", [1.0, 128.0]),
@@ -122,7 +132,7 @@ LIES = {
 @pytest.mark.parametrize("message", LIES)
 def test_numbers_that_no_conversion_gives_are_refused(message):
     name, wrong = LIES[message]
-    header, payload = take_apart(encode(integers(), plain=True)[0])
+    header, payload = take_apart(encode(integers(between=8 if len(wrong) < 3 else 4), plain=True)[0])
     entries, start = contents(put_together(header, payload)), 0
     for entry in entries:
         if entry.name == name:
