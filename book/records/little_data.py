@@ -117,7 +117,7 @@ def distilled_row(runs: Runs, kind: str, size: int) -> dict:
         way = "distilled" if distorted == "a little" else f"distilled, {distorted}"
         return runs.of((kind, way, size, draw, rate), made)
 
-    tried = {}
+    tried: dict[tuple[str, float], int] = {}
     for distorted in DISTORTED:
         _, losses = tuned(lambda r, d=distorted: -float(run(d, r, 0)["validation"]), RATES, 3, LOWEST_RATE)
         tried |= {(distorted, rate): round(-loss) for rate, loss in losses.items()}
@@ -126,7 +126,7 @@ def distilled_row(runs: Runs, kind: str, size: int) -> dict:
         "distorted": best[0],
         "rate": best[1],
         "tried": [[*setting, right] for setting, right in tried.items()],
-        "test": [run(*best, draw)["test"] for draw in range(DRAWS)],
+        "test": [run(best[0], best[1], draw)["test"] for draw in range(DRAWS)],
     }
 
 
