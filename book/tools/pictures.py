@@ -10,6 +10,7 @@ import html
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 
 import torch
 
@@ -30,6 +31,11 @@ def ledger() -> list[dict[str, str]]:
 
 def size_of(row: dict[str, str]) -> int:
     return int(row["Bytes"].replace(",", ""))
+
+
+def floats_and_smallest() -> tuple[dict[str, str], dict[str, str]]:
+    """Return the rows that the home page and the plot name."""
+    return ledger()[0], min(ledger(), key=size_of)
 
 
 def text(x: float, y: float, words: str, anchor: str = "start", **style: str) -> str:
@@ -107,14 +113,15 @@ def ledger_plot() -> str:
             f'<a href="{page_of(row["Chapter"])}" aria-label="{html.escape(says, quote=True)}">'
             f"<title>{html.escape(says)}</title>{mark}</a>"
         ]
-    for row, size in ((rows[0], sizes[0]), (rows[-1], sizes[-1])):
+    floats, small = floats_and_smallest()
+    for row, size in ((floats, size_of(floats)), (small, size_of(small))):
         anchor = "end" if size > 100_000 else "start"
         shift = -8 if anchor == "end" else 8
         place = across(size) + shift, down(float(row["Accuracy, %"])) + 24
         parts += [text(*place, f"{row['Bytes']} bytes", anchor)]
     says = (
-        f"{len(rows)} networks, bytes against accuracy: from {rows[0]['Bytes']} bytes at "
-        f"{rows[0]['Accuracy, %']} percent to {rows[-1]['Bytes']} bytes at {rows[-1]['Accuracy, %']} percent."
+        f"{len(rows)} networks, bytes against accuracy: from {floats['Bytes']} bytes at "
+        f"{floats['Accuracy, %']} percent to {small['Bytes']} bytes at {small['Accuracy, %']} percent."
     )
     return drawing(360, 304, says, parts, role="group")  # it holds links
 
@@ -124,8 +131,7 @@ def ledger_plot() -> str:
 
 def home() -> str:
     """Draw the two files as squares by their bytes, and the digits that the smaller one reads."""
-    rows = ledger()
-    (floats, small), side = (rows[0], rows[-1]), 150.0
+    (floats, small), side = floats_and_smallest(), 150.0
     shrunk = side * math.sqrt(size_of(small) / size_of(floats))
     parts = [box(4, 4, side, side, SKY), box(204, 4 + side - shrunk, shrunk, shrunk, VERMILION)]
     parts += [text(12, 28, "before", fill="#000000"), text(204, side - shrunk - 4, "after")]
@@ -235,6 +241,8 @@ def cards() -> dict[str, str]:
     image, label = data.digits().train.images[:1], data.digits().train.labels[0]
     with torch.no_grad():
         warm = training.SoftTargets(4.0).soften(model(image))[0].tolist()
+    little = records.load("little_data")["kinds"]["codes"]
+    few = [(little["0"] - 900) / 100, *((fmean(found) - 900) / 100 for found in little["repaired"].values())]
     curve = [(10 + 140 * i / 40, 14 + 62 * ((i - 20) / 20) ** 2) for i in range(41)]
     (x, y), slope = curve[12], 62 * 2 * (-8 / 20) / (140 / 2)
     tangent = [(x + step, y + slope * step) for step in (-40, 40)]
@@ -267,6 +275,7 @@ def cards() -> dict[str, str]:
         "16": "".join(interval(18 + 18 * place, row) for place, row in enumerate(shown)),
         "17": bars(warm, lambda i: i == int(label), ORANGE),
         "18": bars([math.sqrt(s) for s in steps], lambda i: i < len(steps) - 1, GREEN),
+        "19": bars(few, lambda i: i == 0),
     }
 
 

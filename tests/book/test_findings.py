@@ -188,6 +188,16 @@ def of_distillation() -> Iterator[tuple[str, float, Grid]]:
         yield f"{name}, {setting}", found[setting], losses
 
 
+def of_little_data() -> Iterator[tuple[str, float, Grid]]:
+    """In each way of distorting the best rate is inside; between the ways validation chose."""
+    for kind, found in records.load("little_data")["kinds"].items():
+        for size, row in found["distilled"].items():
+            for distorted in dict.fromkeys(way for way, _, _ in row["tried"]):
+                losses = {rate: -right for way, rate, right in row["tried"] if way == distorted}
+                best = row["rate"] if distorted == row["distorted"] else min(losses, key=losses.__getitem__)
+                yield f"{kind}, {size}, {distorted}", best, losses
+
+
 def share_lost(run: dict) -> float:
     """Images of validation that were lost, as a share of those that the floats read and missed."""
     total = 5_000 if run["validation"]["floats"] > 500 else 500
@@ -211,6 +221,7 @@ CHOICES = {
     "slimming": of_slimming,
     "deep_compression": of_deep_compression,
     "distillation": of_distillation,
+    "little_data": of_little_data,
 }
 
 

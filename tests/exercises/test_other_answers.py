@@ -695,6 +695,48 @@ def near_in_numpy(logits, labels, temperature):
     return np.stack([wrong[labels.numpy() == label].mean(0) for label in range(wrong.shape[1])])
 
 
+def alone_by_diagonal(weights, metric):
+    return np.diag(np.diag(weights.numpy()) @ metric.numpy() @ np.diag(weights.numpy()))
+
+
+def alone_as_list(weights, metric):
+    return [float(weight) ** 2 * float(metric[place, place]) for place, weight in enumerate(weights)]
+
+
+def helped_by_solving(weights, metric):
+    """Set one weight to 0 and solve for the others."""
+    costs = []
+    for place in range(len(weights)):
+        rest = [other for other in range(len(weights)) if other != place]
+        moved = torch.linalg.solve(metric[rest][:, rest], metric[rest, place] * weights[place])
+        error = torch.zeros_like(weights)
+        error[rest], error[place] = moved, -weights[place]
+        costs.append(error @ metric @ error)
+    return torch.stack(costs)
+
+
+def helped_in_numpy(weights, metric):
+    return np.square(weights.numpy()) / np.linalg.pinv(metric.numpy()).diagonal()
+
+
+def after_by_solving(weights, metric):
+    place = int(helped_by_solving(weights, metric).argmin())
+    rest = [other for other in range(len(weights)) if other != place]
+    left = torch.zeros_like(weights)
+    left[rest] = torch.linalg.solve(metric[rest][:, rest], (metric @ weights)[rest])
+    return left
+
+
+def after_by_unit(weights, metric):
+    found = []
+    for place in range(len(weights)):
+        unit = torch.eye(len(weights), dtype=weights.dtype)[place]
+        column = np.linalg.solve(metric.numpy(), unit.numpy())
+        found.append((weights[place].item() ** 2 / column[place], place, column))
+    _, place, column = min(found, key=lambda one: one[0])
+    return weights.numpy() - weights[place].item() * column / column[place]
+
+
 OTHERS = {
     "01-3a": (positions_by_counting, positions_by_torch),
     "01-3b": (macs_of_groups, macs_of_one_place_by_flops),
@@ -748,6 +790,9 @@ OTHERS = {
     "18-3a": (words_by_package, words_by_halving),
     "18-3b": (first_by_growing, first_from_table),
     "18-3": (read_with_pattern, read_by_numbers),
+    "19-3a": (alone_by_diagonal, alone_as_list),
+    "19-3b": (helped_by_solving, helped_in_numpy),
+    "19-3": (after_by_solving, after_by_unit),
 }
 
 

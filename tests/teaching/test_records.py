@@ -1,13 +1,15 @@
-"""The small files of chapter 18 are what the record says: they load, are that small, and read digits."""
+"""The records hold what chapters promise: 18's small files, 16's and 14's rows, the marks of chapter 19."""
 
 import os
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 import compresslab as cl
 from compresslab import data
 from compresslab.measuring.costs import stored_weights
+from compresslab.measuring.statistics import PairedDifference
 from compresslab.teaching import records
 
 RECORD = records.load("deep_compression")
@@ -120,3 +122,42 @@ def test_dead_channels_go_without_a_changed_answer(way):
     for run in SLIMMING[way]["tried"] + SLIMMING[way]["seeds"]:
         assert run["validation"][0] == run["validation"][1]
         assert run["test"][0] == run["test"][1]
+
+
+# ------------------------------------------------------------------ little data
+
+LITTLE = records.load("little_data")
+CODES = {"lenet_300_100": LITTLE["kinds"]["codes"]["repaired"], **LITTLE["networks"]}
+NEAREST = {"lenet_300_100": LITTLE["kinds"]["codes"]["0"]}
+NEAREST |= {name: found["nearest"] for name, found in LITTLE["networks"].items()}
+MARKS = [  # 2 bits per channel without training: network, images, images of 1,000 that the mean must reach
+    *(("article", "64", 970), ("lenet5", "64", 975), ("lenet_300_100", "64", 945)),
+    *(("article", "512", 975), ("lenet5", "512", 978), ("lenet_300_100", "512", 955)),
+    *((name, "8", near - 5) for name, near in NEAREST.items()),
+]
+
+
+@pytest.mark.parametrize(("name", "size", "mark"), MARKS)
+def test_a_repair_reaches_its_mark_and_shows_over_five_draws(name, size, mark):
+    found = CODES[name][size]
+    against = PairedDifference(found, [NEAREST[name]] * 5)
+    assert fmean(found) >= mark
+    assert against.shows
+    assert against.mean > 0
+
+
+@pytest.mark.parametrize("kind", LITTLE["kinds"])
+def test_each_kind_of_loss_has_five_draws_of_every_number_of_images(kind):
+    """Of all images there is one draw, and the repair has no other chance in it."""
+    repaired, distilled = LITTLE["kinds"][kind]["repaired"], LITTLE["kinds"][kind]["distilled"]
+    sizes = ["1", "8", "64", "512", "3500"]
+    assert [len(repaired[size]) for size in sizes] == [5, 5, 5, 5, 1]
+    assert [len(distilled[size]["test"]) for size in sizes] == [5] * 5
+
+
+@pytest.mark.parametrize("kind", LITTLE["kinds"])
+def test_what_distillation_runs_with_is_the_best_that_was_tried_on_validation(kind):
+    for row in LITTLE["kinds"][kind]["distilled"].values():
+        tried = {(way, rate): right for way, rate, right in row["tried"]}
+        assert tried[row["distorted"], row["rate"]] == max(tried.values())
+        assert {way for way, _ in tried} == {"a little", "widely"}
