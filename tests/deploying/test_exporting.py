@@ -153,12 +153,13 @@ class Kinds(nn.Module):
         return self.last((x + self.again(x)).mean(dim=(2, 3)))
 
 
-def test_every_step_of_an_integer_network_is_exported(tmp_path):
-    model, path = quantize_activations(Kinds(), images(64)), tmp_path / "model.onnx"
+@pytest.mark.parametrize("bits", [8, 4])
+def test_every_step_of_an_integer_network_is_exported(bits, tmp_path):
+    model, path = quantize_activations(Kinds(), images(64), bits=bits), tmp_path / "model.onnx"
     export_onnx(model, path, example=images(1))
     found, expected = run(path, images(16, 1)), told(model, images(16, 1))
-    step = np.abs(expected).max() / 127
-    # after eight roundings that fall on the other side at most now and then: a step or two of 8 bits
+    step = np.abs(expected).max() / (2 ** (bits - 1) - 1)
+    # after eight roundings that fall on the other side at most now and then: a step or two
     assert np.abs(found - expected).max() <= 2 * step
     one_axis = nn.Sequential(nn.Conv1d(1, 4, 5, stride=3), nn.AvgPool1d(4), nn.Flatten(), nn.Linear(8, 2))
     signal = images(32)[:, 0].flatten(1)[:, None, :28]
