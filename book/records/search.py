@@ -9,11 +9,12 @@ the searches that train, since each of their trials costs a hundred times as muc
 """
 
 import json
-from functools import partial
+import time
 from typing import Any
 
 import torch
 from deep_compression import RECIPES, train_dense
+from distillation import second_judge
 from runs import WORK, Runs
 from torch import nn
 
@@ -31,6 +32,7 @@ BYTES = 8_000  # for the searches with training
 WIDTHS = (8, 6, 5, 4, 3, 2)
 TRIALS, TRAINED_TRIALS = 60, 12
 SHORT, LONG, RATE = 1, 15, 2e-3  # epochs of a trial and of the plan that was chosen; twice each
+PLAIN = {"bits": True, "everything": False, "trained": False}  # whose bytes a search counts
 SPACES = {
     "bits": Space.of_bits(*WIDTHS),
     "everything": Space(),
@@ -52,13 +54,14 @@ def dense(images: data.ImageData, seed: int) -> nn.Module:
 
 
 def judged(model: nn.Module, images: data.ImageData) -> dict[str, int]:
-    """Count what a network costs and reads; the test split is read here."""
+    """Count what a network costs and reads; the test split, and MNIST's own, are read here."""
+    judge = second_judge()
     return {
         "bytes": len(encode(model)[0]),
         "plain": len(encode(model, plain=True)[0]),
         "validation": cl.evaluate(model, images.validation).correct,
         "test": cl.evaluate(model, images.test).correct,
-    }
+    } | ({} if judge is None else {"mnist": cl.evaluate(model, judge).correct})
 
 
 def uniform(model: nn.Module, images: data.ImageData) -> dict[str, Any]:
@@ -70,12 +73,16 @@ def uniform(model: nn.Module, images: data.ImageData) -> dict[str, Any]:
 
 
 def teach(images: data.ImageData, epochs: int) -> Any:
-    return partial(cl.train, data=images, epochs=epochs, lr=RATE, progress=False)
+    def train(model: nn.Module, after_step: Any) -> None:
+        model.to(memory_format=torch.channels_last)  # only for speed
+        cl.train(model, images, epochs=epochs, lr=RATE, after_step=after_step, progress=False)
+
+    return train
 
 
 def searched(model: nn.Module, images: data.ImageData, kind: str, seed: int) -> dict[str, Any]:
     """Search, and judge the greedy start and what was chosen."""
-    trained = kind == "trained"
+    trained, since = kind == "trained", time.perf_counter()
     found = cl.search(
         model,
         images,
@@ -84,9 +91,11 @@ def searched(model: nn.Module, images: data.ImageData, kind: str, seed: int) -> 
         trials=TRAINED_TRIALS if trained else TRIALS,
         train=teach(images, SHORT) if trained else None,
         study=WORK / f"search_{kind}_{seed}.journal",
+        plain=PLAIN[kind],
         seed=seed,
         progress=False,
     )
+    print(f"{kind} {seed}: {len(found.trials)} trials, {time.perf_counter() - since:.0f} s", flush=True)
     last = teach(images, LONG) if trained else None
     made = {
         name: one.plan.apply(model, images, train=last)
