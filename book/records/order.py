@@ -10,11 +10,11 @@ in force. The teacher speaks only in its own step. Two more rows: all three from
 same two steps without a teacher; both have the epochs of an order in all.
 
 Each row has its learning rate tuned, by the cross entropy on validation at seed 0, over a grid that grows
-until its best is inside. Then it runs with every seed. The test split, and MNIST's own, are read for the record
-and choose nothing.
+until its best is inside. Then it runs with every seed. The test split, and MNIST's own, are read for the
+record and choose nothing.
 
-Finished runs stand in build/records, so an interrupted run goes on where it was. It takes a quarter of an hour
-of one core.
+Finished runs stand in build/records, so an interrupted run goes on where it was. It takes a quarter of an
+hour of one core.
 """
 
 import copy

@@ -1,14 +1,18 @@
 """Search under a budget for chapter 20: bits alone, everything without training, everything with training.
 
-Run from the root of the repository: python book/records/search.py
+Run from the root of the repository: python book/records/search.py [bits] [everything] [trained]
 
-Three trainings of the article's network, those of chapter 18. Every choice reads validation; the test split
-is read once, for the record. An interrupted run goes on where it was: what is finished stands in
-build/records, and every search keeps its trials in a journal there. A smaller budget of trials is given to
-the searches that train, since each of their trials costs a hundred times as much.
+Without a word it does all and writes the record; several processes may each do one kind before that.
+Two kinds, without training, are of the shipped network, and the seeds are the search's: bits alone, and
+everything. Two are of three trainings of the article's network, by the recipe of chapter 18: bits alone once
+more, and everything with training. Every choice reads validation; the test split, and MNIST's own, are read
+once, for the record. An interrupted run goes on where it was: what is finished stands in build/records, and
+every search keeps its trials in a journal there. The searches that train get fewer trials, since each of
+these costs a hundred times as much; what they choose is trained for as many epochs as chapter 18 trains.
 """
 
 import json
+import sys
 import time
 from typing import Any
 
@@ -19,7 +23,7 @@ from runs import WORK, Runs
 from torch import nn
 
 import compresslab as cl
-from compresslab import data
+from compresslab import checkpoints, data
 from compresslab.searching import Budget, Plan, Search, Space
 from compresslab.storage import encode
 from compresslab.teaching import records
@@ -30,12 +34,13 @@ SEEDS = (0, 1, 2)
 LOSS = 0.01  # of accuracy on validation, for the searches without training
 BYTES = 8_000  # for the searches with training
 WIDTHS = (8, 6, 5, 4, 3, 2)
-TRIALS, TRAINED_TRIALS = 60, 12
-SHORT, LONG, RATE = 1, 15, 2e-3  # epochs of a trial and of the plan that was chosen; twice each
-PLAIN = {"bits": True, "everything": False, "trained": False}  # whose bytes a search counts
+FRESH = ("fresh bits", "trained")  # searches of the three trainings
+TRIALS = {"bits": 60, "everything": 40, "fresh bits": 60, "trained": 8}
+SHORT, LONG, RATE = 1, 10, 2e-3  # epochs of a trial and of the plan that was chosen; twice each
 SPACES = {
     "bits": Space.of_bits(*WIDTHS),
     "everything": Space(),
+    "fresh bits": Space.of_bits(*WIDTHS),
     "trained": Space(
         tuple(cl.KMeans(bits, keep_zero=True) for bits in (5, 4, 3)),
         (0.8, 0.9, 0.95, 0.97),
@@ -51,6 +56,11 @@ def dense(images: data.ImageData, seed: int) -> nn.Module:
         recipe = next(one for one in RECIPES["digits"] if one.network == "article")
         cl.save(train_dense(images, recipe, seed), file, plain=True)
     return cl.load(file)
+
+
+def network(kind: str, images: data.ImageData, seed: int) -> nn.Module:
+    """Return what is searched: the shipped network, or one of the three trainings."""
+    return dense(images, seed) if kind in FRESH else checkpoints.load("article")
 
 
 def judged(model: nn.Module, images: data.ImageData) -> dict[str, int]:
@@ -88,25 +98,29 @@ def searched(model: nn.Module, images: data.ImageData, kind: str, seed: int) -> 
         images,
         Budget(bytes=BYTES) if trained else Budget(loss=LOSS),
         space=SPACES[kind],
-        trials=TRAINED_TRIALS if trained else TRIALS,
+        trials=TRIALS[kind],
         train=teach(images, SHORT) if trained else None,
-        study=WORK / f"search_{kind}_{seed}.journal",
-        plain=PLAIN[kind],
+        study=WORK / f"search_{kind.replace(' ', '_')}_{seed}.journal",
+        plain="bits" in kind,  # bytes as chapter 03 counts them, else as chapter 18
         seed=seed,
         progress=False,
     )
     print(f"{kind} {seed}: {len(found.trials)} trials, {time.perf_counter() - since:.0f} s", flush=True)
     last = teach(images, LONG) if trained else None
-    made = {
-        name: one.plan.apply(model, images, train=last)
-        for name, one in (("greedy", found.greedy), ("best", found.best))
-    }
+    made = {"greedy": found.greedy.plan.apply(model, images, train=last)}
+    same = found.plan == found.greedy.plan
+    made["best"] = made["greedy"] if same else found.plan.apply(model, images, train=last)
     if trained:
         FILES.mkdir(exist_ok=True)
         cl.save(made["best"], FILES / f"article_{seed}.clab")
     return told(found) | {
         name: judged(one, images) | {"plan": plan_of(getattr(found, name).plan)} for name, one in made.items()
     }
+
+
+def of_network(kind: str, seed: int) -> tuple[Any]:
+    """Return what is kept of a network's own figures: the shipped one has them once."""
+    return (seed if kind in FRESH else "shipped",)
 
 
 def told(found: Search) -> dict[str, Any]:
@@ -118,22 +132,27 @@ def plan_of(plan: Plan) -> Any:
     return json.loads(plan.to_json())
 
 
-def main() -> None:
+def main(kinds: list[str]) -> None:
     torch.set_num_threads(1)
-    images, runs = data.digits(), Runs("search")
-    for seed in SEEDS:
-        model = dense(images, seed)
-        runs.of(("floats", seed), judged, model, images)
-        runs.of(("uniform", seed), uniform, model, images)
-    for kind in SPACES:  # the quick ones first
+    images, runs = data.digits(), Runs("search", "_".join(["", *kinds]))
+    for kind in kinds or SPACES:  # the quick ones first
         for seed in SEEDS:
-            runs.of((kind, seed), searched, dense(images, seed), images, kind, seed)
-    found = {kind: [runs.found[kind, seed] for seed in SEEDS] for kind in ("floats", "uniform", *SPACES)}
+            model = network(kind, images, seed)
+            for name, make in (("floats", judged), ("uniform", uniform)):
+                if kind != "everything":
+                    runs.of((name, *of_network(kind, seed)), make, model, images)
+            runs.of((kind, seed), searched, model, images, kind, seed)
+    if kinds:
+        return
+    found: dict[str, Any] = {kind: [runs.found[kind, seed] for seed in SEEDS] for kind in SPACES}
+    for name in ("floats", "uniform"):
+        found[f"shipped {name}"] = runs.found[name, "shipped"]
+        found[f"fresh {name}"] = [runs.found[name, seed] for seed in SEEDS]
     setting = {
         "seeds": SEEDS,
         "loss": LOSS,
         "bytes": BYTES,
-        "trials": {kind: TRAINED_TRIALS if kind == "trained" else TRIALS for kind in SPACES},
+        "trials": TRIALS,
         "epochs": {"trial": 2 * SHORT, "chosen": 2 * LONG},
         "lr": RATE,
     }
@@ -141,4 +160,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -20,6 +20,7 @@ from compresslab.exercises.packing_tasks import (
 )
 from compresslab.exercises.pruning_tasks import COST, ELASTIC, GROUPS, KEPT, MASK, SLOPE
 from compresslab.exercises.reading_tasks import CHANCE, FIRST, READ, SIGNS_OF, SUMS_OF, WORDS
+from compresslab.exercises.search_tasks import FIRST_STEP, PRICE, SPENT
 from compresslab.exercises.task import Task
 from compresslab.exercises.teacher_tasks import NEAR
 
@@ -76,4 +77,7 @@ TASKS: Mapping[str, Task] = {
     "18-3a": WORDS,
     "18-3b": FIRST,
     "18-3": READ,
+    "20-3a": PRICE,
+    "20-3b": FIRST_STEP,
+    "20-3": SPENT,
 }

@@ -43,7 +43,7 @@ def convex(draw):
 
 
 def built(case):
-    """Make the knobs of what was drawn, outside of the strategy: executed annotations look at random items."""
+    """Make the knobs of what was drawn, outside of the strategy: executed annotations draw, too."""
     parts, rows = case
     return parts, [Knob(*row) for row in rows]
 

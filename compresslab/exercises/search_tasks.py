@@ -25,9 +25,8 @@ PRICE = Task(
         (lambda a, b, c, d: b / (c - d), "What was lost before is not lost again: take the difference."),
         (lambda a, b, c, d: (b - a) / d, "Divide by what is saved, not by what is left."),
         (lambda a, b, c, d: (b - a) / c, "Divide by what is saved, not by what it cost."),
-        (lambda a, b, c, d: (b - a) / (d - c), "A saving is positive: before minus after."),
+        (lambda a, b, c, d: (a - b) / (c - d), "What is lost more is positive, and so is what is saved."),
         (lambda a, b, c, d: (b - a) * (c - d), "Loss for each byte is a quotient."),
-        (lambda a, b, c, d: (a - b) / (c - d), "A loss that grows is positive: after minus before."),
     ],
     within=1e-9,
 )
