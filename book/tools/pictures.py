@@ -142,7 +142,7 @@ def home() -> str:
 def some_digits() -> str:
     """Draw test digits as they are, with what the smallest file answers; one is misread."""
     digits = data.digits()
-    found = cl.evaluate(cl.load(records.path("deep_compression/digits_article_0.clab")), digits)
+    found = cl.evaluate(cl.load(records.path("search/article_0.clab")), digits)
     assert found.hits is not None
     assert found.predictions is not None
     rightly = [int(i) for i in found.hits.nonzero().flatten()]
@@ -235,6 +235,8 @@ def cards() -> dict[str, str]:
     image, label = data.digits().train.images[:1], data.digits().train.labels[0]
     with torch.no_grad():
         warm = training.SoftTargets(4.0).soften(model(image))[0].tolist()
+    plan = records.load("search")["bits"][0]["best"]["plan"]["layers"].values()
+    widths = [layer["scheme"]["bits"] for layer in plan]
     curve = [(10 + 140 * i / 40, 14 + 62 * ((i - 20) / 20) ** 2) for i in range(41)]
     (x, y), slope = curve[12], 62 * 2 * (-8 / 20) / (140 / 2)
     tangent = [(x + step, y + slope * step) for step in (-40, 40)]
@@ -267,6 +269,7 @@ def cards() -> dict[str, str]:
         "16": "".join(interval(18 + 18 * place, row) for place, row in enumerate(shown)),
         "17": bars(warm, lambda i: i == int(label), ORANGE),
         "18": bars([math.sqrt(s) for s in steps], lambda i: i < len(steps) - 1, GREEN),
+        "20": bars(widths, lambda i: widths[i] == min(widths), ORANGE),
     }
 
 

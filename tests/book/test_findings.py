@@ -98,7 +98,10 @@ NATURAL = {
     ("slimming", "Adam, loss"): "shown as a failure, ranked with nothing (chapter 14 says so)",
     ("slimming", "Adam, step"): "shown as a failure, ranked with nothing (chapter 14 says so)",
 }
-WITHOUT = {"checkpoints": "recipes were compared when the files were made; their bytes are frozen"}
+WITHOUT = {
+    "checkpoints": "recipes were compared when the files were made; their bytes are frozen",
+    "search": "all its trials are in it; it trains at the rate of chapter 18",
+}
 
 
 def of_training() -> Iterator[tuple[str, float, Grid]]:
@@ -190,6 +193,11 @@ def share_lost(run: dict) -> float:
     return (run["validation"]["floats"] - run["validation"]["clustered"]) / total
 
 
+def of_order() -> Iterator[tuple[str, float, Grid]]:
+    for row, found in records.load("order")["rows"].items():
+        yield row, found["rate"], {one["rate"]: one["validation loss"] for one in found["tried"]}
+
+
 def numbers(tried: dict[str, float]) -> Grid:
     return {float(setting): loss for setting, loss in tried.items()}
 
@@ -206,6 +214,7 @@ CHOICES = {
     "slimming": of_slimming,
     "deep_compression": of_deep_compression,
     "distillation": of_distillation,
+    "order": of_order,
 }
 
 
