@@ -117,7 +117,6 @@ SPENT = Task(
         (lambda x, c, b: _spend(x, c, b, over=True), "The last step is missing: that is above the budget."),
         (_to_the_end, "Stop as soon as the budget is kept."),
         (lambda x, c, b: sum(_paid(x, c, b)), "Return the options, not a sum."),
-        (lambda x, c, b: [len(k) - 1 for k in c], "That takes the harshest option of each layer."),
         (_paid, "Return options, not costs."),
         (lambda x, c, b: [0] * len(c), "That spends nothing; step while it is too dear."),
     ],
