@@ -37,6 +37,8 @@ ROWS = (
     ("17", "quarter of the neurons, features", "quarter of the neurons, taught by features"),
     ("18", "deep compression", "pruned, clustered and coded"),
     ("19", "2 bits, repaired", "2 bits, per channel, repaired from 64 images"),
+    ("20", "bits by search", "bits for each layer by search, untrained"),
+    ("20", "everything, trained", "neurons cut, codebooks, by search, trained"),
 )
 # network, chapter, and the row in which its time for 64 images stands
 CLOCKS = (

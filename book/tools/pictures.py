@@ -148,7 +148,7 @@ def home() -> str:
 def some_digits() -> str:
     """Draw test digits as they are, with what the smallest file answers; one is misread."""
     digits = data.digits()
-    found = cl.evaluate(cl.load(records.path("deep_compression/digits_article_0.clab")), digits)
+    found = cl.evaluate(cl.load(records.path("search/article_0.clab")), digits)
     assert found.hits is not None
     assert found.predictions is not None
     rightly = [int(i) for i in found.hits.nonzero().flatten()]
@@ -243,6 +243,8 @@ def cards() -> dict[str, str]:
         warm = training.SoftTargets(4.0).soften(model(image))[0].tolist()
     little = records.load("little_data")["kinds"]["codes"]
     few = [(little["0"] - 900) / 100, *((fmean(found) - 900) / 100 for found in little["repaired"].values())]
+    plan = records.load("search")["bits"][0]["best"]["plan"]["layers"].values()
+    widths = [layer["scheme"]["bits"] for layer in plan]
     curve = [(10 + 140 * i / 40, 14 + 62 * ((i - 20) / 20) ** 2) for i in range(41)]
     (x, y), slope = curve[12], 62 * 2 * (-8 / 20) / (140 / 2)
     tangent = [(x + step, y + slope * step) for step in (-40, 40)]
@@ -276,6 +278,7 @@ def cards() -> dict[str, str]:
         "17": bars(warm, lambda i: i == int(label), ORANGE),
         "18": bars([math.sqrt(s) for s in steps], lambda i: i < len(steps) - 1, GREEN),
         "19": bars(few, lambda i: i == 0),
+        "20": bars(widths, lambda i: widths[i] == min(widths), ORANGE),
     }
 
 

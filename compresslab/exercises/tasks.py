@@ -21,6 +21,7 @@ from compresslab.exercises.packing_tasks import (
 from compresslab.exercises.pruning_tasks import COST, ELASTIC, GROUPS, KEPT, MASK, SLOPE
 from compresslab.exercises.reading_tasks import CHANCE, FIRST, READ, SIGNS_OF, SUMS_OF, WORDS
 from compresslab.exercises.repair_tasks import AFTER, ALONE, HELPED
+from compresslab.exercises.search_tasks import FIRST_STEP, PRICE, SPENT
 from compresslab.exercises.task import Task
 from compresslab.exercises.teacher_tasks import NEAR
 
@@ -80,4 +81,7 @@ TASKS: Mapping[str, Task] = {
     "19-3a": ALONE,
     "19-3b": HELPED,
     "19-3": AFTER,
+    "20-3a": PRICE,
+    "20-3b": FIRST_STEP,
+    "20-3": SPENT,
 }

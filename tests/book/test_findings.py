@@ -94,7 +94,10 @@ NATURAL = {
     ("slimming", "Adam, loss"): "shown as a failure, ranked with nothing (chapter 14 says so)",
     ("slimming", "Adam, step"): "shown as a failure, ranked with nothing (chapter 14 says so)",
 }
-WITHOUT = {"checkpoints": "recipes were compared when the files were made; their bytes are frozen"}
+WITHOUT = {
+    "checkpoints": "recipes were compared when the files were made; their bytes are frozen",
+    "search": "all its trials are in it; it trains at the rate of chapter 18",
+}
 
 
 def of_training() -> Iterator[tuple[str, float, Grid]]:
@@ -204,6 +207,11 @@ def share_lost(run: dict) -> float:
     return (run["validation"]["floats"] - run["validation"]["clustered"]) / total
 
 
+def of_order() -> Iterator[tuple[str, float, Grid]]:
+    for row, found in records.load("order")["rows"].items():
+        yield row, found["rate"], {one["rate"]: one["validation loss"] for one in found["tried"]}
+
+
 def numbers(tried: dict[str, float]) -> Grid:
     return {float(setting): loss for setting, loss in tried.items()}
 
@@ -222,6 +230,7 @@ CHOICES = {
     "deep_compression": of_deep_compression,
     "distillation": of_distillation,
     "little_data": of_little_data,
+    "order": of_order,
 }
 
 

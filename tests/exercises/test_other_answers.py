@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from compresslab.coding import huffman
 from compresslab.exercises.checking import check
 from compresslab.exercises.tasks import TASKS
+from compresslab.searching.greedy import Knob, greedy_path
 from compresslab.surgery.dead import drop_dead
 
 
@@ -737,6 +738,53 @@ def after_by_unit(weights, metric):
     return weights.numpy() - weights[place].item() * column / column[place]
 
 
+def price_as_fraction(lost, more_lost, cost, less):
+    return Fraction(more_lost - lost) / Fraction(cost - less)
+
+
+def price_as_slope(lost, more_lost, cost, less):
+    return -np.polyfit([cost, less], [lost, more_lost], 1)[0]
+
+
+def first_by_nested_loops(now, losses, costs):
+    best = (math.inf, None, None)
+    for layer, (loss, cost, at) in enumerate(zip(losses, costs, now, strict=True)):
+        for option, (more, less) in enumerate(zip(loss, cost, strict=True)):
+            if less < cost[at] and (more - loss[at]) / (cost[at] - less) < best[0]:
+                best = (more - loss[at]) / (cost[at] - less), layer, option
+    return list(best[1:])
+
+
+def first_in_numpy(now, losses, costs):
+    prices = {}
+    for layer, at in enumerate(now):
+        saved = costs[layer][at] - np.array(costs[layer])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            dear = (np.array(losses[layer]) - losses[layer][at]) / saved
+        prices |= {(layer, int(option)): dear[option] for option in np.flatnonzero(saved > 0)}
+    return np.array(min(prices, key=prices.get))
+
+
+def spend_by_recursion(losses, costs, budget, now=None):
+    now = now or (0,) * len(costs)
+    if sum(cost[at] for cost, at in zip(costs, now, strict=True)) <= budget:
+        return now
+    layer, option = first_by_nested_loops(now, losses, costs)
+    return spend_by_recursion(losses, costs, budget, (*now[:layer], option, *now[layer + 1 :]))
+
+
+def spend_by_path(losses, costs, budget):
+    """The package's path, of parts that cost what option 0 does."""
+    knobs = [
+        Knob(str(layer), tuple(loss), tuple({str(layer): one / cost[0]} for one in cost))
+        for layer, (loss, cost) in enumerate(zip(losses, costs, strict=True))
+    ]
+    for choice in greedy_path({str(layer): float(cost[0]) for layer, cost in enumerate(costs)}, knobs):
+        if sum(cost[option] for cost, option in zip(costs, choice.values(), strict=True)) <= budget:
+            return np.array(list(choice.values()))
+    return None
+
+
 OTHERS = {
     "01-3a": (positions_by_counting, positions_by_torch),
     "01-3b": (macs_of_groups, macs_of_one_place_by_flops),
@@ -793,6 +841,9 @@ OTHERS = {
     "19-3a": (alone_by_diagonal, alone_as_list),
     "19-3b": (helped_by_solving, helped_in_numpy),
     "19-3": (after_by_solving, after_by_unit),
+    "20-3a": (price_as_fraction, price_as_slope),
+    "20-3b": (first_by_nested_loops, first_in_numpy),
+    "20-3": (spend_by_recursion, spend_by_path),
 }
 
 

@@ -32,7 +32,8 @@ def file_of(name: str) -> Path:
 
 
 def test_each_file_has_its_run_and_each_run_its_file():
-    assert {Path(name).stem for name in records.files() if name.endswith(".clab")} == set(RUNS)
+    of_this = [name for name in records.files() if name.startswith("deep_compression/")]
+    assert {Path(name).stem for name in of_this} == set(RUNS)
     assert len(RUNS) == 12
 
 
@@ -161,3 +162,38 @@ def test_what_distillation_runs_with_is_the_best_that_was_tried_on_validation(ki
         tried = {(way, rate): right for way, rate, right in row["tried"]}
         assert tried[row["distorted"], row["rate"]] == max(tried.values())
         assert {way for way, _ in tried} == {"a little", "widely"}
+
+
+SEARCH = records.load("search")
+
+
+def smallest_uniform() -> dict:
+    """Return the smallest plan with one width for all that loses no more than the searches might."""
+    lowest = SEARCH["shipped floats"]["validation"] - 500 * SEARCH["setting"]["loss"]
+    kept = [one for one in SEARCH["shipped uniform"].values() if one["validation"] >= lowest]
+    return min(kept, key=lambda one: one["plain"])
+
+
+@pytest.mark.parametrize(("kind", "counted", "share"), [("bits", "plain", 0.7), ("everything", "bytes", 0.5)])
+def test_a_search_without_training_saves_what_was_asked(kind, counted, share):
+    even = smallest_uniform()
+    assert [SEARCH["setting"]["trials"][kind]] * 3 == [len(run["trials"]) for run in SEARCH[kind]]
+    for run in SEARCH[kind]:
+        best = run["best"]
+        assert best[counted] <= run["greedy"][counted]
+        assert best[counted] <= share * even[counted]
+        assert best["validation"] >= SEARCH["shipped floats"]["validation"] - 5
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_file_of_the_search_is_what_the_record_says(seed):
+    file, best = records.path(f"search/article_{seed}.clab"), SEARCH["trained"][seed]["best"]
+    assert file.stat().st_size == best["bytes"]
+    assert abs(cl.evaluate(cl.load(file), data.digits()).correct - best["test"]) <= 1
+
+
+def test_with_training_the_files_are_smaller_than_those_of_chapter_18_and_read_no_less():
+    searched = [run["best"] for run in SEARCH["trained"]]
+    before = RECORD["digits"]["article"]["seeds"]
+    assert max(one["bytes"] for one in searched) < min(run["file"]["clustered"] for run in before)
+    assert sum(one["test"] for one in searched) >= sum(run["test"]["clustered"] for run in before)

@@ -25,9 +25,8 @@ PRICE = Task(
         (lambda a, b, c, d: b / (c - d), "What was lost before is not lost again: take the difference."),
         (lambda a, b, c, d: (b - a) / d, "Divide by what is saved, not by what is left."),
         (lambda a, b, c, d: (b - a) / c, "Divide by what is saved, not by what it cost."),
-        (lambda a, b, c, d: (b - a) / (d - c), "A saving is positive: before minus after."),
+        (lambda a, b, c, d: (a - b) / (c - d), "What is lost more is positive, and so is what is saved."),
         (lambda a, b, c, d: (b - a) * (c - d), "Loss for each byte is a quotient."),
-        (lambda a, b, c, d: (a - b) / (c - d), "A loss that grows is positive: after minus before."),
     ],
     within=1e-9,
 )
@@ -118,7 +117,6 @@ SPENT = Task(
         (lambda x, c, b: _spend(x, c, b, over=True), "The last step is missing: that is above the budget."),
         (_to_the_end, "Stop as soon as the budget is kept."),
         (lambda x, c, b: sum(_paid(x, c, b)), "Return the options, not a sum."),
-        (lambda x, c, b: [len(k) - 1 for k in c], "That takes the harshest option of each layer."),
         (_paid, "Return options, not costs."),
         (lambda x, c, b: [0] * len(c), "That spends nothing; step while it is too dear."),
     ],
