@@ -145,7 +145,7 @@ def run(name: str, images: data.ImageData) -> dict[str, Any]:
     first = {share: note(label(share), partial(bench.pruned, share), (0,))[0] for share in SHARES}
     share = max(share for share, found in first.items() if found["validation"] >= limit)
     rivals = bench.rivals(share, chosen[label(share)])
-    for further in sorted({0.9, 0.95, *([share] if rivals else [])}):
+    for further in sorted({0.9, 0.95} | ({share} if rivals else set[float]())):
         note(label(further), partial(bench.pruned, further))
     for row, make in rivals.items():
         note(row, make)
