@@ -94,6 +94,23 @@ def test_without_scripts_a_page_fits_and_its_figures_stand_there(browser, page, 
         context.close()
 
 
+@each
+def test_no_code_is_cut_where_there_is_room(browser, page):
+    window = browser.new_page(viewport={"width": 1280, "height": 900})
+    try:
+        window.goto(page.as_uri())
+        cut = window.evaluate(
+            """() => {
+                document.querySelectorAll('details').forEach(one => one.open = true);
+                return [...document.querySelectorAll('div.cell_input pre')]
+                    .filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.innerText.slice(0, 60))
+            }"""
+        )
+        assert not cut
+    finally:
+        window.close()
+
+
 CUT_OR_PRESSED = """() => [...document.querySelectorAll('pre, button, .toggle-button')]
     .filter(one => one.checkVisibility() && one.closest('article'))
     .filter(one => one.tagName !== 'PRE' || one.scrollWidth > one.clientWidth)
