@@ -103,7 +103,8 @@ def test_no_code_is_cut_where_there_is_room(browser, page):
             """() => {
                 document.querySelectorAll('details').forEach(one => one.open = true);
                 return [...document.querySelectorAll('div.cell_input pre')]
-                    .filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.innerText.slice(0, 60))
+                    .filter(one => one.scrollWidth > one.clientWidth + 1)
+                    .map(one => one.innerText.slice(0, 60))
             }"""
         )
         assert not cut
