@@ -1,5 +1,6 @@
 """Write codes of 4 bits two to a byte, in a model of ONNX that torch has exported with a byte for each."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from onnx import TensorProto, numpy_helper
 
 from compresslab.deploying.decoding import NARROW
 
+# the names that a Decoder gives; a network's own tensors of a byte keep their width
+_CODES = re.compile(rf"_decoder\.(codes|zero_point)_\d+_{NARROW}$")
 _NARROW = {TensorProto.INT8: TensorProto.INT4, TensorProto.UINT8: TensorProto.UINT4}
 
 
@@ -19,7 +22,7 @@ def packed(model: Any) -> bytes:
         model: an ``onnx.ModelProto``.
     """
     for tensor in model.graph.initializer:
-        if NARROW in tensor.name and tensor.data_type in _NARROW:
+        if _CODES.search(tensor.name) and tensor.data_type in _NARROW:
             codes = numpy_helper.to_array(tensor).astype(np.uint8).reshape(-1) & 15
             pairs = np.pad(codes, (0, codes.size % 2)).reshape(-1, 2)
             tensor.data_type = _NARROW[tensor.data_type]

@@ -75,7 +75,7 @@ class _Layer(_Step):
 
 
 def _steps(step: IntegerLayer) -> Tensor:
-    """Return what one unit of a layer's sums is worth, of one inside from the factor to the next grid."""
+    """Return what one unit of a layer's sums is worth; inside, its factor to the next grid says so."""
     if step.target is None:
         return step.steps.double()
     return torch.ldexp(step.multiplier.double(), -step.shift) * step.target.scale
