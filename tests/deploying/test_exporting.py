@@ -209,23 +209,6 @@ def test_a_file_tells_nothing_of_the_machine_that_wrote_it(tmp_path):
     assert b"site-packages" not in written
 
 
-class Narrow(nn.Module):
-    """A network with numbers of a byte of its own, under a name that sounds like ours."""
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("narrow", torch.tensor([100, -77, 5], dtype=torch.int8))
-
-    def forward(self, x):
-        return x * self.narrow.float()
-
-
-def test_bytes_that_a_network_has_itself_stay_whole(tmp_path):
-    x = torch.tensor([[1.0, 2.0, 3.0], [0.5, 1.0, -1.0]])
-    export_onnx(Narrow(), tmp_path / "model.onnx", example=x)
-    np.testing.assert_array_equal(run(tmp_path / "model.onnx", x), told(Narrow(), x))
-
-
 class Deciding(nn.Module):
     def forward(self, x):
         return x if float(x.sum()) > 0 else -x
