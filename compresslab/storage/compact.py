@@ -92,7 +92,7 @@ def write(model: nn.Module) -> tuple[bytes, tuple[Mixed, ...]]:
     most = most_work(0, MAX_BYTES) / mixing.BIT
     if sum(code.size for code in coded) > most or (number := mixing.encode(coded)).bits > most:
         raise CompressionError(
-            f"coding='mixing' is slow: it writes at most {most:,.0f} bits, one for a zero and more for others. "
+            f"coding='mixing' is slow: it writes at most {most:,.0f} bits, one for a zero, else more. "
             f"This network has {sum(code.size for code in coded):,} codes; cut neurons, or save it without."
         )
     head = write_builder(builder) + b"".join(_beside(value) for value in values.values())
