@@ -193,7 +193,9 @@ def _read_beside(rest: io.BytesIO, name: str, shape: tuple[int, ...]) -> Tensor 
     numbers = np.frombuffer(raw, "<f4").astype(np.float32)
     if kind == FLOATS:
         return torch.from_numpy(numbers).reshape(shape)
-    if (scale := float(numbers[0])) in steps():
+    if not math.isfinite(scale := float(numbers[0])):
+        raise FormatError(f"The scale of {name!r:.80} is {scale}; it must be finite.")
+    if scale in steps():
         raise FormatError(f"The scale {scale} of {name!r:.80} is a step; it would have been written as one.")
     return scale
 
