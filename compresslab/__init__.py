@@ -3,7 +3,7 @@
 Values are frozen dataclasses that work on tensors; verbs work on a model and return a new one.
 What serves notebooks (plots, widgets, ...) loads when first used, so that the import stays light.
 
-Thirteen rooms, each a folder that answers one question; a room imports from those below it only. ``EVENING``
+Fourteen rooms, each a folder that answers one question; a room imports from those below it only. ``EVENING``
 names the modules that one should read in order to know the package, from the lowest room to the highest.
 """
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from compresslab import models
 from compresslab.deploying import export_onnx
 from compresslab.errors import CompressionError, DataError, FormatError
+from compresslab.integers import quantize_activations
 from compresslab.measuring import Report, compare, measure
 from compresslab.pruning import criteria, prune_neurons, prune_weights, sensitivity
 from compresslab.quantization import (
@@ -28,7 +29,6 @@ from compresslab.quantization import (
     Ternary,
     fake_quantize,
     quantize,
-    quantize_activations,
 )
 from compresslab.searching import Budget, Plan, search
 from compresslab.storage import load, save

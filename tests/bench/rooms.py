@@ -3,6 +3,7 @@
 ROOMS = (
     "models",
     "quantization",
+    "integers",
     "training",
     "surgery",
     "coding",

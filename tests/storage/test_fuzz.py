@@ -41,8 +41,8 @@ from torch import nn
 from compresslab import models
 from compresslab.coding.planes import CODERS, WAYS
 from compresslab.errors import CompressionError
+from compresslab.integers.network import quantize_activations
 from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
-from compresslab.quantization.integer_network import quantize_activations
 from compresslab.quantization.quantizing import quantize
 from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary
 from compresslab.quantization.uniform import Asymmetric, Symmetric
