@@ -11,12 +11,12 @@ LOWEST, HIGHEST = -200, 53  # eighths: from 2**-25 to 2**6.625
 
 
 @cache
-def steps() -> Mapping[float, int]:
+def step_table() -> Mapping[float, int]:
     """Return ``2 ** (k / 8)``, rounded to float32, for each k that a byte can hold.
 
     Three integer square roots make an eighth root, so nothing depends on a machine's way to round.
 
-    >>> steps()[0.25], steps()[2**-0.5 + 2**-26.5]  # the latter as float32 has it
+    >>> step_table()[0.25], step_table()[2**-0.5 + 2**-26.5]  # the latter as float32 has it
     (-16, -4)
     """
     found = {}
@@ -44,4 +44,4 @@ def nearest_step(scale: float) -> float:
         raise CompressionError(
             f"A step was asked for a scale of {scale!r:.80}; it must be positive and finite."
         )
-    return list(steps())[max(LOWEST, min(HIGHEST, round(8 * math.log2(scale)))) - LOWEST]
+    return list(step_table())[max(LOWEST, min(HIGHEST, round(8 * math.log2(scale)))) - LOWEST]

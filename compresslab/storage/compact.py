@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from compresslab.coding import mixing
-from compresslab.coding.steps import LOWEST, steps
+from compresslab.coding.steps import LOWEST, step_table
 from compresslab.errors import CompressionError, FormatError
 from compresslab.models.builders import build, builder_of
 from compresslab.quantization.granularity import PerTensor
@@ -179,14 +179,14 @@ def _beside(value: Stored) -> bytes:
     scale = float(value.parameters["scale"])
     return (
         bytes([step - LOWEST])
-        if (step := steps().get(scale)) is not None
+        if (step := step_table().get(scale)) is not None
         else struct.pack("<Bf", SCALE, scale)
     )
 
 
 def _read_beside(rest: io.BytesIO, name: str, shape: tuple[int, ...]) -> Tensor | float:
     if (kind := one_byte(rest)) < SCALE:
-        return list(steps())[kind]
+        return list(step_table())[kind]
     count = 1 if kind == SCALE else math.prod(shape)
     if len(raw := rest.read(4 * count)) < 4 * count:
         raise FormatError(f"The file ends within {name!r:.80}.")
@@ -195,7 +195,7 @@ def _read_beside(rest: io.BytesIO, name: str, shape: tuple[int, ...]) -> Tensor 
         return torch.from_numpy(numbers).reshape(shape)
     if not math.isfinite(scale := float(numbers[0])):
         raise FormatError(f"The scale of {name!r:.80} is {scale}; it must be finite.")
-    if scale in steps():
+    if scale in step_table():
         raise FormatError(f"The scale {scale} of {name!r:.80} is a step; it would have been written as one.")
     return scale
 

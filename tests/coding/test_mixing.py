@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from compresslab.coding import logistic, mixing
 from compresslab.coding.logistic import ONE, SURE, Reader, Writer
-from compresslab.coding.steps import HIGHEST, LOWEST, nearest_step, steps
+from compresslab.coding.steps import HIGHEST, LOWEST, nearest_step, step_table
 from compresslab.errors import CompressionError, FormatError
 
 SHAPES = [(3, 1, 5, 5), (3,), (4, 3, 5, 5), (4,), (6, 64), (6,), (5, 6), (5,)]  # a LeNet-5
@@ -194,9 +194,9 @@ def test_a_carry_runs_through_all_bytes_before_it():
 
 
 def test_steps_are_the_nearest_floats_of_eighths_of_powers_of_two():
-    assert list(steps().values()) == list(range(LOWEST, HIGHEST + 1))
-    assert len(steps()) == 254
-    for step, k in steps().items():
+    assert list(step_table().values()) == list(range(LOWEST, HIGHEST + 1))
+    assert len(step_table()) == 254
+    for step, k in step_table().items():
         assert float(np.float32(step)) == step
         below, above = (Fraction(float(np.nextafter(np.float32(step), np.float32(to)))) for to in (0, 2**20))
         low, high = (below + Fraction(step)) / 2, (above + Fraction(step)) / 2
@@ -206,13 +206,13 @@ def test_steps_are_the_nearest_floats_of_eighths_of_powers_of_two():
 @given(st.floats(2.0**-24, 90))
 def test_the_nearest_step_is_within_a_sixteenth_of_a_power(scale):
     step = nearest_step(scale)
-    assert step in steps()
+    assert step in step_table()
     assert abs(math.log2(step / scale)) <= 1 / 16 + 1e-6
 
 
 def test_steps_beyond_the_ends_are_those_at_the_ends():
     assert nearest_step(1e-30) == 2.0**-25
-    assert nearest_step(1e30) == list(steps())[-1]
+    assert nearest_step(1e30) == list(step_table())[-1]
     for wrong in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(CompressionError, match="positive and finite"):
             nearest_step(wrong)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import msgspec
 import torch
-from samples import put_together, same
+from samples import put_together, same, tiny
 from torch import nn
 
-from compresslab.coding import contexts, frequencies, lanes, planes, ranges
+from compresslab.coding import contexts, frequencies, lanes, logistic, mixing, planes, ranges, steps
 from compresslab.quantization.layers import quantized_like
 from compresslab.quantization.scheme import QuantizedTensor
 from compresslab.quantization.uniform import Symmetric
-from compresslab.storage import header, limits, strict
+from compresslab.storage import arguments, compact, header, limits, strict
 from compresslab.storage.container import decode, encode
 
 PAGE = Path(__file__).parents[2].joinpath("book", "format.md").read_text(encoding="utf-8")
@@ -45,7 +45,7 @@ def words(title, head):
 
 
 def dumps():
-    """Return the two files of the page, from their hex."""
+    """Return the files of the page, from their hex: two of the usual form, one compact."""
     blocks = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
     return [bytes.fromhex("".join(line[5:52] for line in block.splitlines())) for block in blocks]
 
@@ -73,7 +73,7 @@ def written_by_hand(tensor, values):
 
 
 def test_the_package_the_page_and_a_writer_by_hand_give_the_same_bytes():
-    plain, in_planes = dumps()
+    plain, in_planes, _ = dumps()
     codes = sum(code + 7 << 4 * at for at, code in enumerate((0, 2, -4, 1, 0, 0)))
     assert plain == encode(module())[0] == encode(module(), plain=True)[0]
     assert plain == written_by_hand(["0.weight", [2, 3], "packed", 0], codes.to_bytes(3, "little"))
@@ -86,7 +86,7 @@ def test_the_package_the_page_and_a_writer_by_hand_give_the_same_bytes():
 
 
 def test_every_byte_of_the_example_is_explained_once():
-    annotated = tables("A whole file, byte by byte")
+    annotated = [*tables("A whole file, byte by byte"), tables("The compact form")[-1]]
     for data, (_, rows) in zip(dumps(), annotated, strict=True):
         position = 0
         for at, cell, meaning in rows:
@@ -124,6 +124,52 @@ def test_the_limits_of_the_page_are_those_of_the_code():
         *(planes.LARGEST_COUNT, 8, limits.MAX_BYTES, header.HEADER_COST),
         *(strict.LONGEST_NUMBER, limits.WORK, limits.WORK_OF_BYTE),
     ]
+
+
+def lenet5_with_one_weight():
+    """The network that the page describes, all codes but one zero."""
+    model = tiny("lenet5", conv1=1, conv2=1, fc1=2, classes=10)
+    for name, buffer in model.named_buffers():
+        buffer.fill_(0 if name.endswith("codes") else 1 / 16)
+    model.conv1.weight_codes.view(-1)[12] = -3
+    return model
+
+
+def test_the_compact_file_of_the_page_is_that_of_the_package():
+    data, model = dumps()[2], lenet5_with_one_weight()
+    assert encode(model, coding="mixing")[0] == data
+    again = decode(data)
+    assert again.conv1.weight.view(-1).tolist() == [0] * 12 + [-3 / 16] + [0] * 12
+    assert sum(weight.numel() for weight in again.state_dict().values()) - 8 == 116  # beside the scales
+
+
+def test_the_page_says_the_words_and_numbers_of_the_compact_form():
+    found = dict(tables("The compact form"))
+    assert [cells[1].strip("`") for cells in found["number"]] == list(arguments.OWN)
+    assert [int(cells[0]) for cells in found["number"]] == list(range(len(arguments.OWN)))
+    assert [cells[0] for cells in found["byte of a tensor"]] == [
+        f"0 to {steps.HIGHEST - steps.LOWEST}",
+        *(str(compact.SCALE), str(compact.FLOATS)),
+    ]
+    text = "\n".join(section("The compact form"))
+    for number in (
+        *(f"{compact.FORM} plus the version", f"the version is {compact.VERSION} |"),
+        *(f"(k - {-steps.LOWEST}) / 8", f"from {-mixing.LARGEST} to {mixing.LARGEST}"),
+        *(
+            f"above {mixing._COUNTED - 1} at most",
+            f"distance from {mixing._COUNTED} in {len(mixing._REST)} bits",
+        ),
+        *(f"at least {logistic.SURE} and at most {logistic.ONE - logistic.SURE:,}", "40 binary places"),
+        *(f"begins at {mixing._SEEN:,} parts of {logistic.ONE:,}", f"{logistic._WEIGHT:,} for the others"),
+        *(f"log-odds times {logistic._RATE}", f"at most {logistic._LIMIT}, counts"),
+        *(f"counts as {mixing.BIT} micro", f"holds {limits.WORK // mixing.BIT:,} bits", "half a bit more"),
+        f"as {mixing.BYTES:,} bytes of memory",
+    ):
+        assert number in text
+    assert limits.WORK_OF_BYTE / mixing.BIT == 0.5
+    assert logistic.Writer().range == 1 << 40
+    assert logistic._SHARES[3] == logistic.ONE // 5
+    assert logistic._TRUST[3] == logistic.ONE * 3 // 4
 
 
 def test_the_work_of_the_page_is_that_of_the_code():
