@@ -11,7 +11,6 @@ from torch.backends import mha
 from torch.nn.modules import transformer
 
 from compresslab.errors import CompressionError
-from compresslab.models.architectures import Cosines
 
 _OPENED = (  # layers of torch that are made of layers
     *(nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.TransformerDecoder, nn.TransformerDecoderLayer),
@@ -34,7 +33,7 @@ class LayerTracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if type(m) in self.opened:
             return False
-        whole = hasattr(type(m), "quantized") or isinstance(m, Cosines)
+        whole = hasattr(type(m), "quantized") or hasattr(type(m), "in_one_piece")
         return whole or super().is_leaf_module(m, module_qualified_name)
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:

@@ -25,7 +25,7 @@ from compresslab.storage import compact, integers
 from compresslab.storage.files import target_of, write_whole
 from compresslab.storage.header import LARGEST_HEADER, MAGIC, PRELUDE, VERSION, Entry, Header
 from compresslab.storage.limits import MAX_BYTES, check_limit, most_work
-from compresslab.storage.opening import checksum, read_header
+from compresslab.storage.opening import checksum, is_of_integers, read_header
 from compresslab.storage.slots import check_fit, fill, tensors_of
 from compresslab.storage.strict import refusing
 from compresslab.storage.tensors import Stored, Written, from_stream, tie, write
@@ -195,7 +195,7 @@ def _load(
         return _load_compact(compact.read(start + stream.read(), max_bytes), into, example)
     stream.seek(0)
     header = read_header(stream, size, max_bytes)
-    if integers.is_of_integers(header.builder):
+    if is_of_integers(header.builder):
         with refusing("The file does not hold an integer network that can be built"):
             model = integers.blank(header.builder, into)
             integers.check_integers(header.entries, model)
@@ -212,7 +212,7 @@ def _load(
     for entry in header.entries:
         tied = None if entry.same is None else values[header.entries[entry.same].name]
         values[entry.name] = from_stream(entry, stream) if tied is None else tied
-    if integers.is_of_integers(header.builder):
+    if is_of_integers(header.builder):
         integers.fill_integers(model, values)
     else:
         fill(model, values)
@@ -242,7 +242,7 @@ def _check_loadable(header: Header, head: bytes) -> None:
     """Refuse to save what could not be loaded."""
     if len(head) > LARGEST_HEADER or Header.from_bytes(head) != header:
         raise CompressionError(f"The header of {len(head)} bytes would not be read back as it was written.")
-    if not integers.is_of_integers(header.builder):
+    if not is_of_integers(header.builder):
         if header.builder is not None:
             check_fit(header.entries, _build(header))
     elif header.builder[1]["network"] is not None:

@@ -9,7 +9,7 @@ numbers.
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -21,9 +21,9 @@ from compresslab.models.builders import build
 from compresslab.quantization.scheme import QuantizedTensor
 from compresslab.quantization.uniform import Symmetric
 from compresslab.storage.header import Builder, Entry
+from compresslab.storage.opening import WORD
 from compresslab.storage.tensors import Stored
 
-WORD = "integers"  # in the place of a builder's name
 _SHIFTS = range(1, 63)  # of 64-bit sums
 
 
@@ -47,11 +47,6 @@ def integer_tensors(model: nn.Module) -> dict[str, Stored]:
         bits = [] if grid.bits == 8 else [grid.bits]
         found[name] = torch.tensor([grid.scale, grid.zero_point, *bits], dtype=torch.float64)
     return found
-
-
-def is_of_integers(builder: Builder | None) -> TypeGuard[Builder]:
-    """Say whether a file holds an integer network."""
-    return builder is not None and builder[0] == WORD
 
 
 def blank(builder: Builder, into: nn.Module | None) -> nn.Module:

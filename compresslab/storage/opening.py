@@ -3,11 +3,18 @@
 import zlib
 from collections.abc import Iterable
 from io import BufferedIOBase
+from typing import TypeGuard
 
 from compresslab.errors import FormatError
-from compresslab.storage import integers
-from compresslab.storage.header import HEADER_COST, LARGEST_HEADER, MAGIC, PRELUDE, VERSION, Header
+from compresslab.storage.header import HEADER_COST, LARGEST_HEADER, MAGIC, PRELUDE, VERSION, Builder, Header
 from compresslab.storage.limits import check_limit, check_work
+
+WORD = "integers"  # in the place of a builder's name
+
+
+def is_of_integers(builder: Builder | None) -> TypeGuard[Builder]:
+    """Say whether a file holds an integer network."""
+    return builder is not None and builder[0] == WORD
 
 
 def read_header(stream: BufferedIOBase, size: int, max_bytes: int) -> Header:
@@ -36,7 +43,7 @@ def read_header(stream: BufferedIOBase, size: int, max_bytes: int) -> Header:
             f"The header announces {stored} bytes of tensors, the file holds {size - PRELUDE.size - length}."
         )
     needed = sum(entry.bytes_in_memory for entry in header.entries)
-    if integers.is_of_integers(header.builder):  # floats and copies of them, before the codes are there
+    if is_of_integers(header.builder):  # floats and copies of them, before the codes are there
         needed += 20 * sum(entry.count for entry in header.entries)
     working = max((entry.bytes_to_read for entry in header.entries), default=0)
     check_limit(HEADER_COST * length + needed + working, max_bytes)

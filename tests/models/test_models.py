@@ -185,7 +185,10 @@ def test_builder_and_build_are_inverse_through_json(name):
 def test_builder_of_reads_the_widths_of_a_cut_network():
     model = models.article()
     model.conv1, model.conv2 = nn.Conv2d(1, 20, 3, padding=1), nn.Conv2d(20, 64, 3, padding=1)
-    assert models.builder_of(model) == ("article", {"conv1": 20, "conv2": 64, "fc1": 100, "classes": 10})
+    assert models.models.builder_of(model) == (
+        "article",
+        {"conv1": 20, "conv2": 64, "fc1": 100, "classes": 10},
+    )
 
 
 def test_builder_of_accepts_quantized_layers():
@@ -194,7 +197,7 @@ def test_builder_of_accepts_quantized_layers():
     for name in ("conv1", "fc2"):
         layer = getattr(model, name)
         setattr(model, name, quantized_like(layer, Symmetric(bits=4).quantize(layer.weight.detach())))
-    assert models.builder_of(model) == expected is not None
+    assert models.models.builder_of(model) == expected is not None
 
 
 def test_builder_of_knows_the_residual_network_with_its_norms_folded():
@@ -282,3 +285,29 @@ def test_the_printed_counts_add_up(name):
     last = (line.split()[-1].replace(",", "") for line in lines)
     assert sum(int(count) for count in last if count.isdigit()) == int(title.split()[1].replace(",", ""))
     assert all(len(line) <= 88 for line in lines)
+
+
+def test_a_linear_layer_on_cosine_coefficients_is_one_on_pixels_with_smooth_weights():
+    """The transform is orthonormal, so its transpose turns weights on coefficients into weights on pixels."""
+    model = models.lenet_300_100(fc1=7, fc2=3, cosines=5).double().eval()
+    pixels = torch.arange(28, dtype=torch.float64)
+    waves = torch.stack([torch.cos(torch.pi * (pixels + 0.5) * k / 28) for k in range(5)]) * (2 / 28) ** 0.5
+    waves[0] /= 2**0.5
+    assert torch.allclose(waves @ waves.T, torch.eye(5, dtype=torch.float64))
+    images = torch.rand((2, 1, 28, 28), generator=torch.Generator().manual_seed(0)).double()
+    weight = torch.einsum("oij,iy,jx->oyx", model.fc1.weight.reshape(7, 5, 5), waves, waves)
+    on_pixels = images.reshape(2, -1) @ weight.reshape(7, -1).T + model.fc1.bias
+    seen = []
+    model.fc1.register_forward_hook(lambda *values: seen.append(values[2]))
+    model(images)
+    assert torch.allclose(seen[0], on_pixels, atol=1e-5)
+
+
+def test_cosines_are_no_state_and_stand_among_the_arguments_where_there_are_some():
+    model = models.lenet_300_100(fc1=6, fc2=4, cosines=3)
+    assert not [name for name, _ in model.named_buffers()]
+    assert models.builder_of(model) == ("lenet_300_100", {"fc1": 6, "fc2": 4, "classes": 10, "cosines": 3})
+    assert "cosines" not in models.builder_of(models.lenet_300_100())[1]
+    for wrong in (0, 29, 3.0, True):
+        with pytest.raises(CompressionError, match="cosines of a network"):
+            models.lenet_300_100(cosines=wrong)

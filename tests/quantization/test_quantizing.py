@@ -248,3 +248,41 @@ def test_a_shared_layer_is_prepared_once():
     model = fake_quantize(nn.Sequential(shared, nn.ReLU(), shared), Symmetric(8))
     frozen = quantize(model)
     assert frozen[0] is frozen[2]
+
+
+def test_biases_are_codes_where_they_are_asked_to_be():
+    model, images = models.lenet5(2, 3, 5), torch.rand(2, 1, 28, 28)
+    result = quantize(model, {"conv1": Symmetric(4), "fc1": Symmetric(3)}, biases=Symmetric(6))
+    for name, layer in model.named_children():
+        held = getattr(result.get_submodule(name), "quantized_weights", {})
+        assert set(held) == ({"weight", "bias"} if name in ("conv1", "fc1") else set())
+        if held:
+            wanted = Symmetric(6).quantize(layer.bias)
+            assert torch.equal(held["bias"].codes, wanted.codes)
+            assert torch.equal(result.get_submodule(name).bias, wanted.dequantize())
+            layer.bias.data = wanted.dequantize()
+            layer.weight.data = held["weight"].dequantize()
+    assert torch.equal(result.eval()(images), model.eval()(images))
+
+
+def test_biases_train_through_their_scheme_and_keep_its_codes():
+    trained = fake_quantize(models.lenet5(2, 3, 5), Symmetric(4), learned_step=True, biases=Symmetric(5))
+    images = torch.rand(2, 1, 28, 28)
+    trained(images).square().sum().backward()
+    steps = [trained.get_submodule(n).parametrizations.bias[0].step for n in ("conv1", "conv2", "fc1", "fc2")]
+    assert all(step.grad.abs() > 0 for step in steps)
+    steps[0].data.fill_(0.25)
+    frozen = quantize(trained)
+    assert frozen.conv1.quantized_weights["bias"].parameters["scale"].item() == 0.25
+    assert all(
+        len(layer.quantized_weights) == 2 for layer in (frozen.conv1, frozen.conv2, frozen.fc1, frozen.fc2)
+    )
+    assert torch.equal(frozen.eval()(images), trained.eval()(images))
+
+
+def test_a_bias_beside_a_turned_weight_is_read_as_it_is():
+    turned = nn.Sequential(nn.ConvTranspose2d(1, 3, 3))
+    result = quantize(turned, Symmetric(4), biases=Symmetric(8))
+    assert torch.equal(result[0].bias, Symmetric(8).quantize(turned[0].bias).dequantize())
+    bare = quantize(nn.Sequential(nn.Linear(3, 2, bias=False)), Symmetric(4), biases=Symmetric(8))
+    assert set(bare[0].quantized_weights) == {"weight"}
