@@ -185,7 +185,7 @@ def test_builder_and_build_are_inverse_through_json(name):
 def test_builder_of_reads_the_widths_of_a_cut_network():
     model = models.article()
     model.conv1, model.conv2 = nn.Conv2d(1, 20, 3, padding=1), nn.Conv2d(20, 64, 3, padding=1)
-    assert models.models.builder_of(model) == (
+    assert models.builder_of(model) == (
         "article",
         {"conv1": 20, "conv2": 64, "fc1": 100, "classes": 10},
     )
@@ -197,7 +197,7 @@ def test_builder_of_accepts_quantized_layers():
     for name in ("conv1", "fc2"):
         layer = getattr(model, name)
         setattr(model, name, quantized_like(layer, Symmetric(bits=4).quantize(layer.weight.detach())))
-    assert models.models.builder_of(model) == expected is not None
+    assert models.builder_of(model) == expected is not None
 
 
 def test_builder_of_knows_the_residual_network_with_its_norms_folded():
