@@ -90,10 +90,10 @@ class Writer:
 
     def finish(self) -> bytes:
         """Return the shortest number in the interval; the zeros at its end are left out."""
-        for kept in range(6):
+        kept, value = 0, 0
+        while not self.low <= value < self.low + self.range:
             mask = (1 << 8 * (5 - kept)) - 1
-            if (value := (self.low + mask) & ~mask) < self.low + self.range:
-                break
+            kept, value = kept + 1, (self.low + mask) & ~mask
         self.low = value
         for _ in range(5):
             self._put_out()

@@ -36,9 +36,9 @@ def read_builder(rest: io.BytesIO) -> Builder:
     given, number = divmod(one_byte(rest), 16)
     if number >= len(OWN) or given > len(parameters := _parameters(OWN[number])):
         raise FormatError(f"The builder {number} with {given} arguments is not known.")
-    arguments: dict[str, Any] = {}
+    arguments, value = {}, None
     for parameter in parameters[:given]:
-        value: Any = _read_natural(rest)
+        value = _read_natural(rest)
         if isinstance(parameter.default, tuple):
             value = [_read_natural(rest) for _ in range(value)]
         elif isinstance(parameter.default, bool) and value < 2:

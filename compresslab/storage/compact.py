@@ -128,9 +128,9 @@ def read(data: bytes, max_bytes: int) -> Compact:
     codes, lengths = mixing.decode(rest.read(), [slots[name] for name in coded], most)
     values: dict[str, Stored] = {name: value for name, value in beside.items() if isinstance(value, Tensor)}
     for (name, scale), found in zip(coded.items(), codes, strict=True):
-        values[name] = _quantized(torch.from_numpy(found), scale)
+        values[name] = code = _quantized(torch.from_numpy(found), scale)
         with refusing(f"{name!r:.80}"):
-            check_values(values[name])
+            check_values(code)
     return Compact(builder, values, _entries({name: values[name] for name in slots}, lengths))
 
 
