@@ -19,7 +19,7 @@ from compresslab.coding.logistic import ONE, Mixer, Reader, Writer
 from compresslab.errors import CompressionError, FormatError
 
 LARGEST = 127  # magnitude of an integer
-BIT, BYTES = 10, 1000  # microseconds for a bit, on a core of 2020; working space for a value
+BIT_TIME, VALUE_MEMORY = 10, 1000  # microseconds for a bit, on a core of 2020; working space for a value
 _COUNTED = 17  # magnitudes that are counted up to; a larger one is followed by seven bits
 _REST = range((LARGEST - _COUNTED).bit_length() - 1, -1, -1)
 _SEEN = 3 * ONE // 10  # of new contexts: three values in ten are not zero, three in ten of these above 1
@@ -45,7 +45,7 @@ class Mixed:
     cost: float
 
 
-def encode(tensors: Tensors) -> Mixed:
+def mix(tensors: Tensors) -> Mixed:
     """Write integers from -127 to 127, all tensors as one number.
 
     Args:
@@ -60,8 +60,8 @@ def encode(tensors: Tensors) -> Mixed:
 
     >>> sparse = np.zeros((20, 50), dtype=np.int8)
     >>> sparse[::7, ::5] = 1  # 30 of 1000, in a pattern
-    >>> len(encode([sparse]).data)
-    28
+    >>> len(mix([sparse]).data)
+    17
     """
     for tensor in tensors:
         whole = tensor.size and tensor.ndim and np.issubdtype(tensor.dtype, np.integer)
@@ -77,7 +77,7 @@ def encode(tensors: Tensors) -> Mixed:
     return Mixed(data, _lengths(ends, len(data)), mixer.bits, mixer.cost)
 
 
-def decode(
+def unmix(
     data: bytes, shapes: Sequence[Shape], most_bits: float = math.inf
 ) -> tuple[list[Int8[np.ndarray, "..."]], tuple[int, ...]]:
     """Read tensors of these shapes back, and how many bytes were settled within each.
@@ -86,7 +86,7 @@ def decode(
         most_bits: how many bits to read before the data is refused.
 
     Raises:
-        FormatError: the data is not what ``encode`` would have written, or has more bits.
+        FormatError: the data is not what ``mix`` would have written, or has more bits.
     """
     mixer = Mixer(coder := Reader(data), most_bits)
     rows = [[[0] * math.prod(shape[1:]) for _ in range(shape[0])] for shape in shapes]

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from compresslab.coding import mixing
+from compresslab.coding.mixing import BIT_TIME, VALUE_MEMORY, mix, unmix
 from compresslab.coding.steps import LOWEST, step_table
 from compresslab.errors import CompressionError, FormatError
 from compresslab.models.builders import build, builder_of
@@ -89,8 +89,8 @@ def write(model: nn.Module) -> tuple[bytes, tuple[Mixed, ...]]:
     coded = [value.codes.numpy() for value in values.values() if isinstance(value, QuantizedTensor)]
     if not coded:
         raise CompressionError("coding='mixing' is for codes, and this network has none: quantize it first.")
-    most = most_work(0, MAX_BYTES) / mixing.BIT
-    if sum(code.size for code in coded) > most or (number := mixing.encode(coded)).bits > most:
+    most = most_work(0, MAX_BYTES) / BIT_TIME
+    if sum(code.size for code in coded) > most or (number := mix(coded)).bits > most:
         raise CompressionError(
             f"coding='mixing' is slow: it writes at most {most:,.0f} bits, one for a zero, else more. "
             f"This network has {sum(code.size for code in coded):,} codes; cut neurons, or save it without."
@@ -122,10 +122,10 @@ def read(data: bytes, max_bytes: int) -> Compact:
     if not coded:
         raise FormatError("The file holds no codes; it would have been written in the usual form.")
     count = sum(math.prod(slots[name]) for name in coded)
-    check_limit(2 * len(data) + mixing.BYTES * count, max_bytes)
-    check_work(mixing.BIT * count, len(data), max_bytes)
-    most = most_work(len(data), max_bytes) / mixing.BIT
-    codes, lengths = mixing.decode(rest.read(), [slots[name] for name in coded], most)
+    check_limit(2 * len(data) + VALUE_MEMORY * count, max_bytes)
+    check_work(BIT_TIME * count, len(data), max_bytes)
+    most = most_work(len(data), max_bytes) / BIT_TIME
+    codes, lengths = unmix(rest.read(), [slots[name] for name in coded], most)
     values: dict[str, Stored] = {name: value for name, value in beside.items() if isinstance(value, Tensor)}
     for (name, scale), found in zip(coded.items(), codes, strict=True):
         values[name] = code = _quantized(torch.from_numpy(found), scale)

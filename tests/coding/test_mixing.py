@@ -51,8 +51,8 @@ def shapes_of(found):
 @given(tensors())
 @settings(max_examples=40)
 def test_what_is_written_comes_back_and_costs_what_it_says(given_tensors):
-    mixed = mixing.encode(given_tensors)
-    found, lengths = mixing.decode(mixed.data, shapes_of(given_tensors), mixed.bits)
+    mixed = mixing.mix(given_tensors)
+    found, lengths = mixing.unmix(mixed.data, shapes_of(given_tensors), mixed.bits)
     assert all(np.array_equal(left, right) for left, right in zip(found, given_tensors, strict=True))
     assert [one.shape for one in found] == shapes_of(given_tensors)
     assert all(one.dtype == np.int8 for one in found)
@@ -65,23 +65,23 @@ def test_what_is_written_comes_back_and_costs_what_it_says(given_tensors):
 
 
 def test_no_bit_more_is_read_than_is_allowed():
-    mixed = mixing.encode(sparse())
-    mixing.decode(mixed.data, SHAPES, mixed.bits)
+    mixed = mixing.mix(sparse())
+    mixing.unmix(mixed.data, SHAPES, mixed.bits)
     with pytest.raises(FormatError, match="bits were read"):
-        mixing.decode(mixed.data, SHAPES, mixed.bits - 1)
+        mixing.unmix(mixed.data, SHAPES, mixed.bits - 1)
 
 
 def test_a_number_has_one_way_to_be_written():
-    data = mixing.encode(sparse()).data
+    data = mixing.mix(sparse()).data
     for other in (data + b"\0", data + b"\1", data[:-1], data[:-1] + bytes([data[-1] ^ 1])):
         try:
-            found, _ = mixing.decode(other, SHAPES)
+            found, _ = mixing.unmix(other, SHAPES)
         except FormatError:
             continue
-        assert mixing.encode(found).data == other  # it stands for other integers
+        assert mixing.mix(found).data == other  # it stands for other integers
     for longer in (data + b"\0", data + b"\0\1"):
         with pytest.raises(FormatError, match="not the one"):
-            mixing.decode(longer, SHAPES)
+            mixing.unmix(longer, SHAPES)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_number_has_one_way_to_be_written():
 )
 def test_what_is_no_tensor_of_small_integers_is_refused(wrong):
     with pytest.raises(CompressionError, match="from -127 to 127"):
-        mixing.encode([np.array([1]), wrong])
+        mixing.mix([np.array([1]), wrong])
 
 
 # ---- What it takes --------------------------------------------------------------------------------------
@@ -107,16 +107,16 @@ def test_patterns_cost_less_than_their_zeros_and_ones_alone():
     ones = np.count_nonzero(weight) / weight.size
     alone = -weight.size * (ones * math.log2(ones) + (1 - ones) * math.log2(1 - ones)) / 8
     signs = np.count_nonzero(weight) / 8
-    assert len(mixing.encode([weight]).data) < (alone + signs) / 2
+    assert len(mixing.mix([weight]).data) < (alone + signs) / 2
     shuffled = np.random.default_rng(0).permutation(weight.reshape(-1)).reshape(weight.shape)
-    assert len(mixing.encode([shuffled]).data) > alone
+    assert len(mixing.mix([shuffled]).data) > alone
 
 
 def test_a_network_of_ten_thousand_weights_is_read_within_a_second():
     shapes = [(6, 1, 5, 5), (6,), (12, 6, 5, 5), (12,), (40, 192), (40,), (10, 40), (10,)]
-    data = mixing.encode(sparse(shapes)).data
+    data = mixing.mix(sparse(shapes)).data
     start = time.process_time()
-    found, _ = mixing.decode(data, shapes)
+    found, _ = mixing.unmix(data, shapes)
     assert sum(one.size for one in found) > 10_000
     assert time.process_time() - start < 1
 
@@ -124,12 +124,12 @@ def test_a_network_of_ten_thousand_weights_is_read_within_a_second():
 def test_reading_takes_no_more_memory_than_is_counted():
     for shapes in ([(1, 400)], [(400, 1)], [(8, 6, 3, 3)], [(400,)]):
         dense = [np.random.default_rng(0).integers(-127, 128, shape) for shape in shapes]
-        data = mixing.encode(dense).data
+        data = mixing.mix(dense).data
         tracemalloc.start()
-        mixing.decode(data, shapes)
+        mixing.unmix(data, shapes)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert peak < mixing.BYTES * sum(one.size for one in dense)
+        assert peak < mixing.VALUE_MEMORY * sum(one.size for one in dense)
 
 
 # ---- The arithmetic, against exact numbers --------------------------------------------------------------

@@ -162,11 +162,15 @@ def test_the_page_says_the_words_and_numbers_of_the_compact_form():
         *(f"at least {logistic.SURE} and at most {logistic.ONE - logistic.SURE:,}", "40 binary places"),
         *(f"begins at {mixing._SEEN:,} parts of {logistic.ONE:,}", f"{logistic._WEIGHT:,} for the others"),
         *(f"log-odds times {logistic._RATE}", f"at most {logistic._LIMIT}, counts"),
-        *(f"counts as {mixing.BIT} micro", f"holds {limits.WORK // mixing.BIT:,} bits", "half a bit more"),
-        f"as {mixing.BYTES:,} bytes of memory",
+        *(
+            f"counts as {mixing.BIT_TIME} micro",
+            f"holds {limits.WORK // mixing.BIT_TIME:,} bits",
+            "half a bit more",
+        ),
+        f"as {mixing.VALUE_MEMORY:,} bytes of memory",
     ):
         assert number in text
-    assert limits.WORK_OF_BYTE / mixing.BIT == 0.5
+    assert limits.WORK_OF_BYTE / mixing.BIT_TIME == 0.5
     assert logistic.Writer().range == 1 << 40
     assert logistic._SHARES[3] == logistic.ONE // 5
     assert logistic._TRUST[3] == logistic.ONE * 3 // 4
