@@ -1,4 +1,4 @@
-"""The records hold what chapters promise: 18's small files, 16's and 14's rows, the marks of chapter 19, drawings."""
+"""The records hold what is promised: 18's small files, 16's and 14's rows, marks of 19, a page's five."""
 
 import csv
 import os
