@@ -181,7 +181,7 @@
           const row = part(name);
           row.querySelector(".answer").textContent = said;
           row.querySelector(".confidence").textContent = `${(100 * confidence).toFixed(0)} %`;
-          row.querySelector(".time").textContent = `${ms.toFixed(2)} ms`;
+          row.querySelector(".time").textContent = ms.toFixed(2);
           answers.push(said);
         }
         part("answers").dataset.of = what;
