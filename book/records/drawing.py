@@ -32,7 +32,7 @@ NAMES = {"four_bits": "4 bits", "half": "half the neurons", "smallest": "smalles
 
 def trained(digits: data.ImageData) -> Iterator[tuple[str, nn.Module]]:
     """Yield the four networks, each with the name of its file."""
-    floats = models.article(**WIDTHS, seed=0)
+    floats = models.build("article", WIDTHS, seed=0)
     cl.train(floats, digits, seed=0, **FLOATS)
     yield "floats", floats
     yield "four_bits", cl.quantize(floats, cl.Symmetric(4, cl.PerChannel()))

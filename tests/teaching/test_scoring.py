@@ -25,7 +25,6 @@ from torch import nn
 import compresslab as cl
 from compresslab import models
 from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
-from compresslab.quantization.integer_network import quantize_activations
 from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary
 from compresslab.quantization.uniform import Symmetric
 from compresslab.storage.container import encode, save
@@ -54,7 +53,7 @@ def seeds():
     )
     found += [quantized(small("lenet5"), scheme) for scheme in schemes]
     found += [quantized(thinned(small("lenet_300_100"), 0.8), KMeans(3, keep_zero=True))]
-    found += [quantize_activations(small(name), [images()]) for name in ("article", "residual")]
+    found += [cl.quantize_activations(small(name), [images()]) for name in ("article", "residual")]
     return [(encode(model, plain=plain)[0], None) for model in found for plain in (True, False)]
 
 
