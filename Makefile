@@ -31,6 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 book: $(STAMP)  ## build the site
 	$(BIN)/python book/tools/vendor.py
+	OMP_NUM_THREADS=1 $(BIN)/python book/tools/networks.py
 	rm -rf _build/html
 	$(BIN)/jupyter-book build . --toc book/_toc.yml --all -W -n --keep-going
 	@echo "The book: _build/html/index.html"
@@ -67,11 +68,11 @@ timings: $(STAMP) ## make and run all, on a quiet machine: every time and versio
 	$(BIN)/python book/records/ledger.py
 
 records: $(STAMP) ## repeat the long experiments, some hours, resumable; the whole MNIST must lie under COMPRESSLAB_DATA
-	for script in train_checkpoints training_through_quantization integer_training weight_pruning penalties deep_compression slimming neuron_criteria distillation little_data search order; do $(BIN)/python book/records/$$script.py || exit 1; done
+	for script in train_checkpoints training_through_quantization integer_training weight_pruning penalties deep_compression slimming neuron_criteria distillation little_data search order drawing; do $(BIN)/python book/records/$$script.py || exit 1; done
 
 bench: $(STAMP) ## run the benchmarks
 	@for bench in $(BENCHES); do echo "== $$bench"; OMP_NUM_THREADS=1 $(BIN)/python $$bench || exit 1; done
 
 clean:          ## remove what was built; .venv stays
-	rm -rf _build book/_static/vendor .pytest_cache .ruff_cache .hypothesis build dist compresslab.egg-info
+	rm -rf _build book/_static/vendor book/_static/networks .pytest_cache .ruff_cache .hypothesis build dist compresslab.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

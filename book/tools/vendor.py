@@ -1,10 +1,12 @@
-"""Bring MathJax and the widget manager into the book, so that the built pages need no network.
+"""Bring MathJax, the widget manager and a runtime for networks into the book: its pages need no other site.
 
-Run as a script it fetches both from npm into book/_static/vendor, which git ignores. As a Sphinx
-extension it points the pages at those copies, or leaves the public CDN in place where they are missing.
+Run as a script it fetches them from npm into book/_static/vendor, which git ignores. As a Sphinx extension
+it points the pages at the first two, or leaves the public CDN in place where they are missing. The runtime
+reads networks on one page, which says so where it is missing.
 """
 
 import base64
+import gzip
 import hashlib
 import io
 import shutil
@@ -16,11 +18,17 @@ from pathlib import Path, PurePosixPath
 
 VENDOR = Path(__file__).resolve().parent.parent / "_static" / "vendor"
 MATHJAX, MANAGER = "mathjax@3.2.2", "@jupyter-widgets/html-manager@1.0.15"
+RUNTIME = "onnxruntime-web@1.30.0"
+PACKAGES = {"mathjax": MATHJAX, "widgets": MANAGER, "runtime": RUNTIME}
 HASHES = {  # SHA-512 of the archives, as npm states them: a version alone does not fix what comes
     MATHJAX: "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
     MANAGER: "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA==",
+    RUNTIME: "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
 }
-FALLBACK = "the pages will load MathJax and the widgets from a public CDN."
+FALLBACK = (
+    "the pages will load MathJax and the widgets from a public CDN, and no network will read a drawn digit."
+)
+WASM = "ort-wasm-simd-threaded.wasm"  # 14 MB; it is stored compressed, so that any server sends 4
 FONTS = {".woff", ".woff2", ".ttf", ".eot", ".svg"}
 
 
@@ -38,6 +46,9 @@ def wanted(package: str, path: PurePosixPath) -> PurePosixPath | None:
         inner = path.relative_to("package/es5")
         keep = inner.name == "tex-chtml.js" or inner.parts[:2] in [("output", "chtml"), ("input", "tex")]
         return PurePosixPath("mathjax") / inner if keep else None
+    if package == "runtime":
+        keep = path in (PurePosixPath("package/dist", name) for name in ("ort.wasm.bundle.min.mjs", WASM))
+        return PurePosixPath("runtime") / f"{path.name}{'.gz' * (path.name == WASM)}" if keep else None
     if path.parent == PurePosixPath("package/dist") and (path.name == "embed.js" or path.suffix in FONTS):
         return PurePosixPath("widgets") / path.name
     return None
@@ -68,13 +79,14 @@ def unpack(package: str, spec: str, archive: bytes) -> None:
             if place is not None:
                 target = VENDOR / place
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(tar.extractfile(member).read())
+                data = tar.extractfile(member).read()
+                target.write_bytes(gzip.compress(data, mtime=0) if target.suffix == ".gz" else data)
 
 
 def complete() -> bool:
     """Say whether the copies are there, in the versions asked for."""
     stamp = VENDOR / "versions.txt"
-    return stamp.is_file() and stamp.read_text() == f"{MATHJAX}\n{MANAGER}\n"
+    return stamp.is_file() and stamp.read_text().split() == [*PACKAGES.values()]
 
 
 def main() -> None:
@@ -85,14 +97,14 @@ def main() -> None:
         print(f"npm is not here: {FALLBACK}")
         return
     try:
-        fetch("mathjax", MATHJAX)
-        fetch("widgets", MANAGER)
+        for package, spec in PACKAGES.items():
+            fetch(package, spec)
     except (subprocess.CalledProcessError, OSError, StopIteration, ValueError, tarfile.TarError) as error:
         shutil.rmtree(VENDOR, ignore_errors=True)
         print(f"npm could not fetch ({error}): {FALLBACK}")
         return
-    (VENDOR / "versions.txt").write_text(f"{MATHJAX}\n{MANAGER}\n")
-    print("MathJax and the widget manager: book/_static/vendor")
+    (VENDOR / "versions.txt").write_text("".join(f"{spec}\n" for spec in PACKAGES.values()))
+    print(f"{', '.join(PACKAGES.values())}: book/_static/vendor")
 
 
 def use_local_copies(app, config) -> None:

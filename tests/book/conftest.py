@@ -1,9 +1,10 @@
-"""The browser of the tests that open pages."""
+"""The browser of the tests that open pages, and the site over http."""
 
 from collections.abc import Iterator
 
 import pytest
 from built import CHROMIUM
+from serving import serving
 
 
 @pytest.fixture(scope="module")
@@ -14,3 +15,9 @@ def browser() -> Iterator:
         chromium = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    with serving() as found:
+        yield found

@@ -1,6 +1,7 @@
 """What the build fetches from elsewhere is what was asked for, and lands where it belongs."""
 
 import base64
+import gzip
 import hashlib
 import importlib.util
 import io
@@ -37,8 +38,29 @@ def trusted(vendor, monkeypatch, data):
 
 
 def test_every_archive_is_pinned_by_a_hash(vendor):
-    assert set(vendor.HASHES) == {vendor.MATHJAX, vendor.MANAGER}
+    assert set(vendor.HASHES) == {*vendor.PACKAGES.values()}
     assert all(len(base64.b64decode(digest)) == 64 for digest in vendor.HASHES.values())
+
+
+def test_the_runtime_is_stored_as_few_bytes_as_its_page_may_ask_for(vendor, monkeypatch):
+    """A server need not know how to compress: what it sends is what lies there."""
+    wasm, script = "package/dist/" + vendor.WASM, "package/dist/ort.wasm.bundle.min.mjs"
+    data = archive(wasm, script, "package/dist/ort.all.min.js", "package/dist/ort.wasm.min.mjs")
+    digest = base64.b64encode(hashlib.sha512(data).digest()).decode()
+    monkeypatch.setitem(vendor.HASHES, vendor.RUNTIME, digest)
+    vendor.unpack("runtime", vendor.RUNTIME, data)
+    found = {path.name: path.read_bytes() for path in (vendor.VENDOR / "runtime").iterdir()}
+    assert found.keys() == {"ort.wasm.bundle.min.mjs", vendor.WASM + ".gz"}
+    assert gzip.decompress(found[vendor.WASM + ".gz"]).decode() == wasm
+
+
+def test_copies_of_other_versions_are_not_complete(vendor):
+    stamp = vendor.VENDOR / "versions.txt"
+    stamp.parent.mkdir()
+    stamp.write_text("\n".join(vendor.PACKAGES.values()))
+    assert vendor.complete()
+    stamp.write_text(f"{vendor.MATHJAX}\n{vendor.MANAGER}\n")
+    assert not vendor.complete()
 
 
 def test_another_archive_is_refused_before_anything_is_written(vendor):

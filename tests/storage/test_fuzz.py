@@ -257,9 +257,9 @@ def fitted(choose, text, payload):
     return (payload + bytes(choose.choice((0, 1, 127))) * size)[:size].ljust(size, b"\0")
 
 
-def mutants(count, seed):
+def mutants(count, seed, good=None):
     """Yield changed files with what it takes to load them: every other one with a right checksum."""
-    choose, good = random.Random(seed), seeds()
+    choose, good = random.Random(seed), good or seeds()
     others = [data for data, _ in good]
     for number in range(count):
         data, into = choose.choice(good)

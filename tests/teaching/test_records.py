@@ -1,9 +1,11 @@
-"""The records hold what chapters promise: 18's small files, 16's and 14's rows, the marks of chapter 19."""
+"""The records hold what is promised: 18's small files, 16's and 14's rows, marks of 19, a page's five."""
 
+import csv
 import os
 from pathlib import Path
 from statistics import fmean
 
+import drawing
 import pytest
 
 import compresslab as cl
@@ -197,3 +199,19 @@ def test_with_training_the_files_are_smaller_than_those_of_chapter_18_and_read_n
     before = RECORD["digits"]["article"]["seeds"]
     assert max(one["bytes"] for one in searched) < min(run["file"]["clustered"] for run in before)
     assert sum(one["test"] for one in searched) >= sum(run["test"]["clustered"] for run in before)
+
+
+# ------------------------------------------------------------------ the page "Draw a digit"
+
+
+@pytest.mark.parametrize("name", records.load("drawing")["networks"])
+def test_the_networks_that_read_drawings_are_as_recorded(name):
+    found = records.load("drawing")["networks"][name]
+    path = records.path(found["file"])
+    assert path.stat().st_size == found["bytes"]
+    assert cl.evaluate(cl.load(path), data.digits()).correct == found["test"]
+
+
+def test_the_page_shows_what_the_record_says():
+    with records.path("drawing.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == drawing.table(records.load("drawing")["networks"])
