@@ -63,6 +63,9 @@ CUT = """([width, height]) => [...document.querySelectorAll('img, svg')].map(fig
     const box = figure.getBoundingClientRect(), page = figure.closest('section.page');
     return {page: page ? page.id : '', width: box.width, height: box.height, right: box.right};
 }).filter(box => box.height > height || box.right > width + 1)"""
+NUMBER = """numbers => Object.entries(numbers).forEach(([name, number]) => {
+    document.querySelector(`nav.printed a[href="#${name}"] span:last-child`).textContent = number;
+})"""
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 INSTALL = "Debian and Ubuntu: apt-get install fonts-noto-cjk; Fedora: dnf install google-noto-sans-cjk-fonts"
 
@@ -118,14 +121,13 @@ def chapter(document: str, documents: set[str], site: Path, place: Path) -> Tag:
     return article
 
 
-def contents(chosen: list[tuple[str, list[str]]], titles: dict[str, str], numbers: dict[str, int]) -> str:
-    """Return the first sheets: what the book is, and where each chapter begins."""
+def contents(chosen: list[tuple[str, list[str]]], titles: dict[str, str]) -> str:
+    """Return the first sheets: what the book is, and a place for the page on which each chapter begins."""
     lines = []
     for caption, documents in chosen:
         lines.append(f"<h3>{html.escape(caption)}</h3>" if caption else "")
         rows = (
-            f'<li><a href="#{slug(one)}"><span>{html.escape(titles[one])}</span>'
-            f"<span>{numbers.get(one, 0) or '000'}</span></a></li>"
+            f'<li><a href="#{slug(one)}"><span>{html.escape(titles[one])}</span><span>000</span></a></li>'
             for one in documents
         )
         lines.append(f"<ol>{''.join(rows)}</ol>")
@@ -170,7 +172,7 @@ def started(target: Path, titles: dict[str, str]) -> dict[str, int]:
     with pypdfium2.PdfDocument(target) as pdf:
         marks = [mark for mark in pdf.get_toc() if mark.level == 0 and mark.get_dest() is not None]
         pages = [mark.get_dest().get_index() + 1 for mark in marks]
-    return dict(zip(titles, pages[-len(titles) :], strict=True))
+    return dict(zip(titles, pages[2:], strict=True))  # before them: the book's title, and "Contents"
 
 
 def make(target: Path, documents: list[str] | None = None, site: Path = SITE) -> dict[str, int]:
@@ -195,33 +197,22 @@ def make(target: Path, documents: list[str] | None = None, site: Path = SITE) ->
         page.set_default_timeout(600_000)
         if missing := page.evaluate(MISSING, "".join(sorted(set(CHINESE.findall(text))))):
             sys.exit(f"no font here has the characters {missing:.20}; install one. {INSTALL}")
-        numbers: dict[str, int] = {}
-        for _ in range(2):
-            told = contents([one for one in chosen if one[1]], titles, numbers)
-            (Path(folder) / "book.html").write_text(text.replace("CONTENTS", told, 1), encoding="utf-8")
-            page.goto((Path(folder) / "book.html").as_uri())
-            page.emulate_media(media="print")
-            page.evaluate(
-                "async () => { await document.fonts.ready; await window.MathJax?.startup?.promise; }"
-            )
-            if cut := page.evaluate(CUT, [WIDTH, HEIGHT]):
-                sys.exit(f"{len(cut)} figures do not fit a sheet: {cut[:3]}")
-            sides = dict.fromkeys(("top", "bottom", "left", "right"), f"{MARGIN}mm")
-            paper = {
-                "format": "A4",
-                "margin": sides,
-                "print_background": True,
-                "outline": True,
-                "tagged": True,
-            }
-            page.pdf(
-                path=target,
-                display_header_footer=True,
-                header_template="<p></p>",
-                footer_template=FOOT,
-                **paper,
-            )
-            numbers = started(target, titles)
+        told = contents([one for one in chosen if one[1]], titles)
+        (Path(folder) / "book.html").write_text(text.replace("CONTENTS", told, 1), encoding="utf-8")
+        page.goto((Path(folder) / "book.html").as_uri())
+        page.emulate_media(media="print")
+        page.evaluate("async () => { await document.fonts.ready; await window.MathJax?.startup?.promise; }")
+        if cut := page.evaluate(CUT, [WIDTH, HEIGHT]):
+            sys.exit(f"{len(cut)} figures do not fit a sheet: {cut[:3]}")
+        sides = dict.fromkeys(("top", "bottom", "left", "right"), f"{MARGIN}mm")
+        paper = {"format": "A4", "margin": sides, "print_background": True, "outline": True, "tagged": True}
+        feet = {"display_header_footer": True, "header_template": "<p></p>", "footer_template": FOOT}
+        page.pdf(path=target, **paper, **feet)
+        numbers = started(target, titles)
+        page.evaluate(NUMBER, {slug(document): number for document, number in numbers.items()})
+        page.pdf(path=target, **paper, **feet)
+        if started(target, titles) != numbers:
+            sys.exit("the numbers in the contents moved the chapters: report this as a fault")
         browser.close()
     return numbers
 
