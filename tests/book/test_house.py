@@ -38,7 +38,7 @@ def test_the_pins_hold_on_any_machine():
 
 
 def test_the_pins_install_on_the_oldest_and_the_newest_python_that_is_promised():
-    """Debian 12 has Python 3.11.2, and a release that asks for 3.11.5 stops the first command of the README."""
+    """Debian 12 has Python 3.11.2: a release that asks for 3.11.5 stops the first command of the README."""
     pinned = pins()
     installed = {canonicalize_name(one.name): one for one in metadata.distributions() if one.name}
     here = {name: one for name, one in installed.items() if pinned.get(name) == one.version}
