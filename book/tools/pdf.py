@@ -100,7 +100,9 @@ def led(target: str, document: str, documents: set[str], site: Path, place: Path
 
 def chapter(document: str, documents: set[str], site: Path, place: Path) -> Tag:
     """Return the text of a page, all of it open, with its anchors and links made for the whole."""
-    page = BeautifulSoup((site / f"{document}.html").read_text(encoding="utf-8"), "html.parser")
+    if not (built := site / f"{document}.html").is_file():
+        sys.exit(f"asked for the page {document}, not found under {site}; build the pages with: make book")
+    page = BeautifulSoup(built.read_text(encoding="utf-8"), "html.parser")
     article = page.find("article", class_="bd-article")
     for one in article.select(UNPRINTED):
         one.decompose()

@@ -67,6 +67,11 @@ def test_a_chapter_comes_open_and_its_anchors_are_its_own(tmp_path):
     assert text.find("script") is None
 
 
+def test_a_page_that_was_not_built_is_asked_for(tmp_path):
+    with pytest.raises(SystemExit, match="make book"):
+        pdf.chapter("book/a", {"book/a"}, tmp_path, tmp_path)
+
+
 class TestPrinted:
     """Two documents here, where a whole book takes minutes; the whole one below, where `make pdf` made it."""
 
