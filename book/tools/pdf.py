@@ -38,7 +38,7 @@ details[open] > summary .expanded { display: none !important; }
 details[open] > summary .collapsed { display: inline !important; }
 .sd-card:not(details) { break-inside: avoid; }
 .cell_output, .cell_output div { overflow: visible !important; max-height: none !important; }
-.language-zh {
+:lang(zh) {
   font-family: "Noto Sans CJK SC", "Source Han Sans SC", "PingFang SC", "Microsoft YaHei", sans-serif;
 }
 nav.printed ol { list-style: none; padding: 0; }

@@ -111,7 +111,7 @@ class TestPrinted:
     def test_chinese_terms_are_in_the_text_and_in_a_font_that_has_them(self, sample):
         text = "".join(sample[2])
         page = (SITE / "book" / "glossary.html").read_text(encoding="utf-8")
-        wanted = re.findall(r'class="language-zh">([^<]+)', page)
+        wanted = re.findall(r'lang="zh">([^<]+)', page)
         assert len(wanted) > 50
         assert not [term for term in wanted if packed(term) not in packed(text)]
 
