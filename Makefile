@@ -18,6 +18,7 @@ WORKERS ?= 2
 RUN     := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
 .PHONY: help book test proof class lab check notebooks prose timings records bench clean
+.PHONY: pdf zip wheel links mnist slow
 .DEFAULT_GOAL := help
 
 help:           ## list the targets
@@ -39,6 +40,24 @@ book: $(STAMP)  ## build the site
 test: $(STAMP)  ## run every test, then every notebook alone, and compare its stored outputs
 	$(RUN)
 	OMP_NUM_THREADS=1 $(BIN)/python book/tools/alone.py -n $(WORKERS) --dist loadscope
+
+pdf: $(STAMP)   ## print the built pages as one PDF, and link it from them
+	$(BIN)/python book/tools/pdf.py
+
+zip: $(STAMP)   ## pack the built pages for a room without network, and link the file from them
+	$(BIN)/python book/tools/parcel.py
+
+wheel: $(STAMP) ## build the package's wheel, look inside, and run the tour with it alone; ALL=1 for every chapter
+	$(BIN)/python book/tools/wheels.py $(if $(ALL),--all)
+
+links: $(STAMP) ## ask every address that the pages name whether it answers; needs the network
+	$(BIN)/jupyter-book build . --toc book/_toc.yml --all --builder linkcheck
+
+mnist: $(STAMP) ## fetch the whole MNIST into the folder that COMPRESSLAB_DATA names
+	$(BIN)/python -c 'from compresslab import data; data.mnist(download=True)'
+
+slow: $(STAMP)  ## the tests that need minutes, or the whole MNIST
+	$(RUN) -m slow
 
 proof: $(STAMP) ## open every page of the built site in every way that readers do
 	PROOF=1 $(RUN) -m browser

@@ -2,10 +2,10 @@
 
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
+from chromium import CHROMIUM
 
 SITE = Path(__file__).resolve().parent.parent / "_build" / "html"
 PAGES = sorted(page for folder in ("book", "notebooks") for page in (SITE / folder).rglob("*.html"))
@@ -18,8 +18,6 @@ RAW = re.compile(
     r"|\{[a-z:]+\}`.*|\$\$ *\([\w-]+\) *$|\]\{[.#].*",  # roles, numbered equations, attributes
     re.MULTILINE,
 )
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
-CHROMIUM = next((path for name in NAMES if (path := shutil.which(name))), None)
 OFFLINE = (SITE / "_static" / "vendor" / "versions.txt").is_file()
 IN_A_BROWSER = [
     pytest.mark.browser,

@@ -5,11 +5,13 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import compresslab
@@ -33,6 +35,16 @@ def test_every_requirement_is_pinned_to_a_version_it_allows():
 def test_the_pins_hold_on_any_machine():
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     assert not re.search(r"https?:|@|\+", text), "an address or the tag of one build"
+
+
+def test_the_pins_install_on_the_oldest_and_the_newest_python_that_is_promised():
+    """Debian 12 has Python 3.11.2: a release that asks for 3.11.5 stops the first command of the README."""
+    pinned = pins()
+    installed = {canonicalize_name(one.name): one for one in metadata.distributions() if one.name}
+    here = {name: one for name, one in installed.items() if pinned.get(name) == one.version}
+    assert len(here) > len(pinned) / 2
+    asked = {name: SpecifierSet(one.metadata.get("Requires-Python") or "") for name, one in here.items()}
+    assert not {name: str(one) for name, one in asked.items() if "3.11.0" not in one or "3.13.0" not in one}
 
 
 def test_the_table_of_contents_names_every_chapter_and_nothing_else():
