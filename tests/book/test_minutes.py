@@ -114,7 +114,7 @@ def test_minutes_are_rounded_up_to_five_and_exercises_are_added(chapter):
 
 def test_a_chapter_without_exercises_says_how_long_it_takes_to_run(chapter):
     path = chapter(prose="word " * 400, edit=lambda text: text.partition("## Exercises")[0])
-    assert minutes.head(path) == "**Time:** 5 minutes to read and run it, 5 to study the code."
+    assert minutes.head(path) == "**Time:** 5 minutes, 5 with its code."
 
 
 def test_an_exercise_that_says_no_minutes_is_refused(chapter):
