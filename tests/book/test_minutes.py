@@ -109,7 +109,7 @@ def test_a_prediction_takes_a_minute_and_a_half(chapter):
 
 def test_minutes_are_rounded_up_to_five_and_exercises_are_added(chapter):
     assert [minutes.rounded(given) for given in (0.1, 5, 5.1)] == [5, 5, 10]
-    assert minutes.head(chapter()) == "**Time:** 5 minutes, 25 with all exercises."
+    assert minutes.head(chapter()) == "**Time:** 5 minutes, 25 with exercises."
 
 
 def test_a_chapter_without_exercises_says_how_long_it_takes_to_run(chapter):
