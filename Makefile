@@ -71,11 +71,13 @@ check: $(STAMP) ## the fast loop: style, types, unit tests
 
 notebooks: $(STAMP) ## make the notebooks from book/chapters and run them; ONLY="03 12" for these
 	$(BIN)/python book/tools/minutes.py --write
+	$(BIN)/python book/tools/routes.py
 	$(BIN)/python book/tools/notebooks.py $(ONLY)
 	$(BIN)/python book/records/ledger.py
 
 prose: $(STAMP) ## the same, but run only notebooks whose code has changed
 	$(BIN)/python book/tools/minutes.py --write
+	$(BIN)/python book/tools/routes.py
 	$(BIN)/python book/tools/notebooks.py --prose $(ONLY)
 	$(BIN)/python book/records/ledger.py
 

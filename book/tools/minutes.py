@@ -4,8 +4,8 @@
 
 Adults read English prose silently at 238 words a minute (Brysbaert 2019, a review of 190 studies, doi
 10.1016/j.jml.2019.104047), and slower in a second language; 150 leaves time for formulas, figures and tables.
-Twelve seconds for a line of code and a minute and a half to choose, run and compare are our choice: nobody was
-timed. Folded code and solutions count nothing. An exercise takes the minutes that its own text says.
+Twelve seconds for a line of code and a minute and a half to choose, run and compare are our choice: nobody
+was timed. Folded code and solutions count nothing. An exercise takes the minutes that its own text says.
 
 Run as a script it prints each chapter's estimate; with `--write` it sets the line **Time:** of the heads.
 """

@@ -1,6 +1,5 @@
 """The minutes that a chapter's head shows follow from its text by the formula that is written down."""
 
-
 import minutes
 import pytest
 
