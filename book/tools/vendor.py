@@ -1,6 +1,6 @@
-"""Bring MathJax and the widget manager into the book, so that the built pages need no network.
+"""Bring MathJax, the widget manager and reveal.js into the book, so that pages and slides need no network.
 
-Run as a script it fetches both from npm into book/_static/vendor, which git ignores. As a Sphinx
+Run as a script it fetches them from npm into book/_static/vendor, which git ignores. As a Sphinx
 extension it points the pages at those copies, or leaves the public CDN in place where they are missing.
 """
 
@@ -16,11 +16,15 @@ from pathlib import Path, PurePosixPath
 
 VENDOR = Path(__file__).resolve().parent.parent / "_static" / "vendor"
 MATHJAX, MANAGER = "mathjax@3.2.2", "@jupyter-widgets/html-manager@1.0.15"
+REVEAL = "reveal.js@5.2.1"
 HASHES = {  # SHA-512 of the archives, as npm states them: a version alone does not fix what comes
     MATHJAX: "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
     MANAGER: "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA==",
+    REVEAL: "r7//6mIM5p34hFiDMvYfXgyjXqGRta+/psd9YtytsgRlrpRzFv4RbH76TXd2qD+7ZPZEbpBDhdRhJaFgfQ7zNQ==",
 }
+STAMP = "".join(f"{spec}\n" for spec in HASHES)
 FALLBACK = "the pages will load MathJax and the widgets from a public CDN."
+SLIDES = ("dist/reveal.js", "dist/reveal.css", "dist/reset.css", "plugin/notes/notes.js")
 FONTS = {".woff", ".woff2", ".ttf", ".eot", ".svg"}
 
 
@@ -38,6 +42,9 @@ def wanted(package: str, path: PurePosixPath) -> PurePosixPath | None:
         inner = path.relative_to("package/es5")
         keep = inner.name == "tex-chtml.js" or inner.parts[:2] in [("output", "chtml"), ("input", "tex")]
         return PurePosixPath("mathjax") / inner if keep else None
+    if package == "reveal":
+        inner = path.relative_to("package")
+        return PurePosixPath("reveal") / path.name if str(inner) in SLIDES else None
     if path.parent == PurePosixPath("package/dist") and (path.name == "embed.js" or path.suffix in FONTS):
         return PurePosixPath("widgets") / path.name
     return None
@@ -74,7 +81,7 @@ def unpack(package: str, spec: str, archive: bytes) -> None:
 def complete() -> bool:
     """Say whether the copies are there, in the versions asked for."""
     stamp = VENDOR / "versions.txt"
-    return stamp.is_file() and stamp.read_text() == f"{MATHJAX}\n{MANAGER}\n"
+    return stamp.is_file() and stamp.read_text() == STAMP
 
 
 def main() -> None:
@@ -87,12 +94,13 @@ def main() -> None:
     try:
         fetch("mathjax", MATHJAX)
         fetch("widgets", MANAGER)
+        fetch("reveal", REVEAL)
     except (subprocess.CalledProcessError, OSError, StopIteration, ValueError, tarfile.TarError) as error:
         shutil.rmtree(VENDOR, ignore_errors=True)
         print(f"npm could not fetch ({error}): {FALLBACK}")
         return
-    (VENDOR / "versions.txt").write_text(f"{MATHJAX}\n{MANAGER}\n")
-    print("MathJax and the widget manager: book/_static/vendor")
+    (VENDOR / "versions.txt").write_text(STAMP)
+    print("MathJax, the widget manager and reveal.js: book/_static/vendor")
 
 
 def use_local_copies(app, config) -> None:
