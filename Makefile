@@ -18,7 +18,7 @@ BENCHES   := $(sort $(wildcard tests/bench/bench_*.py))
 WORKERS ?= 2
 RUN     := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
-.PHONY: help learn book test proof class workshop lab check notebooks prose timings records bench clean
+.PHONY: help learn book test proof class grading workshop lab check notebooks prose timings records bench clean
 .DEFAULT_GOAL := help
 
 help:           ## list the targets
@@ -59,6 +59,9 @@ proof: $(STAMP) ## open every page of the built site in every way that readers d
 
 class: $(STAMP) ## the chapters without answers for participants, and with all of them for the instructor
 	$(BIN)/python book/tools/handouts.py $(ONLY)
+
+grading: $(STAMP) ## the exercises as a course of nbgrader's, with points
+	$(BIN)/python book/tools/grading.py $(ONLY)
 
 workshop: $(STAMP) ## the kit of a workshop, zipped; ONLY="02 03" for these, WHEELS=1 for a room without network
 	$(BIN)/python book/tools/vendor.py

@@ -1,4 +1,4 @@
-"""Read from a chapter's text what slides and handouts show: its promise, sections, predictions and figures."""
+"""Read from a chapter's text what slides and handouts show: promise, sections, predictions and figures."""
 
 import base64
 import re

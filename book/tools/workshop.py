@@ -51,9 +51,9 @@ GUIDE = """\
 | `mistakes.md` | what people answer wrongly, and what the check tells them |
 | `figures/` | the figures as they should come out, with their findings in `figures.md` |
 | `results.md` | what the cells print that train, for a machine that cannot |
-| `routes.md`, `rubric.md` | plans from 90 minutes to twelve weeks; how assignments and the project are marked |
+| `routes.md`, `rubric.md` | plans from 90 minutes to twelve weeks; how to mark assignments and the project |
 
-A week before: send the participants' folder, and ask each for the last line of `python -m compresslab doctor`.
+A week before: send the participants' folder, and ask each whether `python -m compresslab doctor` says FAIL.
 The estimates are no measurements: a room that talks takes longer, so every plan has a rest.
 """
 SHEET = """\
@@ -81,10 +81,9 @@ SHEET = """\
 def handout(found: Outline) -> str:
     """Return a chapter's page for participants: promise, goals, predictions to mark, questions; no answer."""
     asked = [one for part in found.parts for one in part.shown if isinstance(one, Prediction)]
-    boxes = "".join(
-        f"<div>{slides.rendered(one.question)}{slides.listed([f'□ {choice}' for choice, _ in one.choices])}</div>"
-        for one in asked
-    )
+    choices = [slides.listed([f"□ {choice}" for choice, _ in one.choices]) for one in asked]
+    pairs = zip(asked, choices, strict=True)
+    boxes = "".join(f"<div>{slides.rendered(one.question)}{boxed}</div>" for one, boxed in pairs)
     recall = "".join(f"<div>{slides.rendered(one)}<div class=line></div></div>" for one in found.recall)
     tasks = [f"{number} {title}" for number, title, _ in found.exercises]
     body = [slides.rendered(found.promise), "<h2>After this chapter you can</h2>", slides.listed(found.goals)]

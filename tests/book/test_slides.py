@@ -75,8 +75,10 @@ TOO_LARGE = """async () => {
     const cut = [];
     Reveal.getSlides().forEach((slide, number) => {
         Reveal.slide(number);
-        const page = document.querySelector('.reveal .slides').getBoundingClientRect(), scale = Reveal.getScale();
-        const parts = [...slide.querySelectorAll('*')].filter(one => !one.closest('aside, mjx-assistive-mml'));
+        const scale = Reveal.getScale();
+        const page = document.querySelector('.reveal .slides').getBoundingClientRect();
+        const hidden = one => one.closest('aside, mjx-assistive-mml');
+        const parts = [...slide.querySelectorAll('*')].filter(one => !hidden(one));
         const boxes = parts.map(one => one.getBoundingClientRect()).filter(box => box.width && box.height);
         const bottom = (Math.max(...boxes.map(box => box.bottom)) - page.top) / scale;
         const right = (Math.max(...boxes.map(box => box.right)) - page.left) / scale;

@@ -1,4 +1,4 @@
-"""The kit of a workshop: participants get no answer, the instructor gets all of them, and a page is a page."""
+"""The kit of a workshop: participants get no answer, the instructor all of them, and a page is a page."""
 
 import re
 import subprocess
@@ -139,8 +139,8 @@ def test_the_wheel_holds_data_and_networks_and_no_notebook(tmp_path):
     home = tmp_path / "there"
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(home), str(built)]
     subprocess.run(pip, check=True)
-    code = f"import sys; sys.path.insert(0, {str(home)!r}); from compresslab import checkpoints; import compresslab; "
-    code += "checkpoints.load('article'); print(compresslab.__file__)"
+    code = f"import sys; sys.path.insert(0, {str(home)!r}); import compresslab; "
+    code += "compresslab.checkpoints.load('article'); print(compresslab.__file__)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
