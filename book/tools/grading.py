@@ -1,8 +1,8 @@
 """Write chapters as assignments for nbgrader, from the same exercises: an answer, a check, points.
 
-The folder _build/grading is a course of nbgrader's: `nbgrader generate_assignment 02_symmetric` there makes the
-students' version, and `nbgrader autograde 02_symmetric` marks what they hand in. What stands on the command
-line names chapters by number; nothing names all.
+The folder _build/grading is a course of nbgrader's. In it `nbgrader generate_assignment 02_symmetric` makes
+the students' version, and `nbgrader autograde 02_symmetric` marks what they hand in. What stands on the
+command line names chapters by number; nothing names all.
 """
 
 import ast

@@ -7,6 +7,7 @@ without CUDA for it. What stands on the command line names chapters by number; n
 import argparse
 import base64
 import html
+import platform
 import re
 import shutil
 import subprocess
@@ -39,6 +40,9 @@ You need Python 3.11 to 3.13. In this folder:
 
 On Windows it is `.venv\\Scripts` and not `.venv/bin`. Data and trained networks are inside the wheel.
 `handouts` has one page for each chapter, to print or to write on.
+"""
+OFFLINE = """
+Nothing is downloaded. The wheels are for {system} and Python {python}; another machine needs others.
 """
 GUIDE = """\
 # For the instructor
@@ -223,7 +227,11 @@ def main() -> None:
     if options.wheels:
         wheels(built, people / "wheels", options.torch)
     where = "--no-index --find-links wheels " if options.wheels else ""
-    (people / "README.md").write_text(START.format(wheel=built.name, where=where), encoding="utf-8")
+    start = START.format(wheel=built.name, where=where)
+    if options.wheels:
+        python = ".".join(platform.python_version_tuple()[:2])
+        start += OFFLINE.format(system=f"{platform.system()} on {platform.machine()}", python=python)
+    (people / "README.md").write_text(start, encoding="utf-8")
     for folder in (people, guide):
         packed = Path(shutil.make_archive(str(folder), "zip", KIT, folder.name))
         print(f"{folder}, zipped {packed.stat().st_size / 1e6:.1f} MB")
