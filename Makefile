@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+LESS   := $(VENV)/.learning
 
 # Said before anything is made; written so that even an old Python understands it.
 OLD := import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 11) else "Python 3.11 to 3.13 is needed, and $(PYTHON) is %d.%d. Give another one: make PYTHON=python3.12 $(MAKECMDGOALS)" % v)
@@ -17,18 +18,32 @@ BENCHES   := $(sort $(wildcard tests/bench/bench_*.py))
 WORKERS ?= 2
 RUN     := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadscope
 
-.PHONY: help book test proof class lab check notebooks prose timings records bench clean
+.PHONY: help learn book test proof class grading workshop lab check notebooks prose timings records bench clean
 .PHONY: pdf zip wheel links mnist slow
 .DEFAULT_GOAL := help
 
 help:           ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
 
-$(STAMP): pyproject.toml constraints.txt
+define environment
 	@$(BIN)/python -c 'import pip' 2>/dev/null || { $(PYTHON) -c '$(OLD)' && rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
 	$(if $(TORCH),$(BIN)/python -m pip install -c constraints.txt torch torchvision --index-url https://download.pytorch.org/whl/cpu)
+endef
+
+$(STAMP): pyproject.toml constraints.txt
+	$(environment)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[book,lab,deploy,test,dev]'
 	touch $@
+
+# A learner needs less: no Sphinx, no browser, no tests. Where all of it stands, nothing is installed again.
+$(LESS): pyproject.toml constraints.txt
+	$(environment)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[learn]'
+	touch $@
+
+learn: $(if $(wildcard $(STAMP)),$(STAMP),$(LESS)) ## install what a learner needs, and open the exercises in JupyterLab
+	$(BIN)/python book/tools/handouts.py --learner
+	$(BIN)/jupyter lab learning
 
 book: $(STAMP)  ## build the site
 	$(BIN)/python book/tools/vendor.py
@@ -65,6 +80,13 @@ proof: $(STAMP) ## open every page of the built site in every way that readers d
 class: $(STAMP) ## the chapters without answers for participants, and with all of them for the instructor
 	$(BIN)/python book/tools/handouts.py $(ONLY)
 
+grading: $(STAMP) ## the exercises as a course of nbgrader's, with points
+	$(BIN)/python book/tools/grading.py $(ONLY)
+
+workshop: $(STAMP) ## the kit of a workshop, zipped; ONLY="02 03" for these, WHEELS=1 for a room without network
+	$(BIN)/python book/tools/vendor.py
+	$(BIN)/python book/tools/workshop.py $(if $(WHEELS),--wheels) $(if $(TORCH),--torch $(TORCH)) $(ONLY)
+
 lab: $(STAMP)   ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
 
@@ -75,10 +97,14 @@ check: $(STAMP) ## the fast loop: style, types, unit tests
 	$(RUN) -m "not browser and not site and not slow"
 
 notebooks: $(STAMP) ## make the notebooks from book/chapters and run them; ONLY="03 12" for these
+	$(BIN)/python book/tools/minutes.py --write
+	$(BIN)/python book/tools/routes.py
 	$(BIN)/python book/tools/notebooks.py $(ONLY)
 	$(BIN)/python book/records/ledger.py
 
 prose: $(STAMP) ## the same, but run only notebooks whose code has changed
+	$(BIN)/python book/tools/minutes.py --write
+	$(BIN)/python book/tools/routes.py
 	$(BIN)/python book/tools/notebooks.py --prose $(ONLY)
 	$(BIN)/python book/records/ledger.py
 

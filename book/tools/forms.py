@@ -150,14 +150,8 @@ class Instructor(Plain):
     """All of it, and nothing folded."""
 
     def solution_of(self, number: str, words: str) -> str:
-        chapter, place = number.split(".")
-        name = f"{int(chapter):02}-{place}"
-        known = [one for key, one in {**questions(), **TASKS}.items() if re.fullmatch(f"{name}[a-z]?", key)]
-        mistakes = [mistake for one in known for mistake in one.mistakes]  # those of the steps, too
-        listed = [
-            f"- {'' if callable(wrong) else f'`{wrong!r}`: '}{sentence}" for wrong, sentence in mistakes
-        ]
-        typical = "Typical mistakes, and what the check says:\n\n" + "\n".join(listed) if listed else ""
+        listed = mistakes(number)
+        typical = f"Typical mistakes, and what the check says:\n\n{listed}" if listed else ""
         return "\n\n".join(filter(None, [f"#### Solution of exercise {number}", typical, words]))
 
     def text(self, text: str) -> str:
@@ -214,6 +208,17 @@ def explanation(text: str) -> tuple[str, str]:
     """Cut what explains an outcome from what follows it: a heading or the next prediction."""
     explained = re.split(r"\n+(?=#|\*\*Predict)", text, maxsplit=1)[0]
     return explained.removeprefix(EXPLAIN), text.removeprefix(explained)
+
+
+def mistakes(number: str) -> str:
+    """Return the typical mistakes of an exercise such as "2.1" as a list, each with what the check says."""
+    chapter, place = number.split(".")
+    name = f"{int(chapter):02}-{place}"
+    known = [one for key, one in {**questions(), **TASKS}.items() if re.fullmatch(f"{name}[a-z]?", key)]
+    found = [mistake for one in known for mistake in one.mistakes]  # those of the steps, too
+    return "\n".join(
+        f"- {'' if callable(wrong) else f'`{wrong!r}`: '}{sentence}" for wrong, sentence in found
+    )
 
 
 def numbered(label: str) -> str:

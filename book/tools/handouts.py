@@ -1,9 +1,11 @@
 """Write the chapters for a class: what participants get, without answers, and what the instructor reads.
 
 What stands on the command line names chapters by number, as for `notebooks.py`; nothing names all.
+`--learner` writes the participant's notebooks into the folder learning, and never over one that lies there.
 """
 
-import sys
+import argparse
+from pathlib import Path
 
 import forms
 import nbformat
@@ -11,19 +13,54 @@ import nbformat
 import notebooks
 
 BUILT = notebooks.ROOT / "_build"
+LEARNING = notebooks.ROOT / "learning"
+
+
+def participant(text: Path) -> str:
+    """Return the text of a chapter's notebook without answers."""
+    return notebooks.normalise(notebooks.generate(text, forms.Participant))
+
+
+def instructor(text: Path) -> str:
+    """Return the text of a chapter's notebook with all outputs and solutions, and nothing folded."""
+    notebook = notebooks.generate(text, forms.Instructor)
+    stored = nbformat.read(notebooks.NOTEBOOKS / f"{text.stem}.ipynb", as_version=4)
+    notebooks.keep_outputs(notebook, stored)
+    return notebooks.normalise(notebook)
+
+
+def begin(chapters: list[str], folder: Path = LEARNING) -> list[str]:
+    """Give a learner the notebooks that the folder lacks; return their names.
+
+    A notebook appears whole or not at all: a half-written one would count as the learner's own next time.
+    """
+    folder.mkdir(exist_ok=True)
+    made = []
+    for text in notebooks.texts(chapters):
+        path = folder / f"{text.stem}.ipynb"
+        if not path.exists():
+            whole = path.with_suffix(".part")
+            whole.write_text(participant(text), encoding="utf-8")
+            whole.replace(path)
+            made.append(path.name)
+            print(f"made {path.name}", flush=True)
+    return made
 
 
 def main() -> None:
-    for text in notebooks.texts(sys.argv[1:]):
-        stored = nbformat.read(notebooks.NOTEBOOKS / f"{text.stem}.ipynb", as_version=4)
-        for form, folder in ((forms.Participant, "participants"), (forms.Instructor, "instructor")):
-            notebook = notebooks.generate(text, form)
-            if form is forms.Instructor:
-                notebooks.keep_outputs(notebook, stored)
-            (BUILT / folder).mkdir(parents=True, exist_ok=True)
-            path = BUILT / folder / f"{text.stem}.ipynb"
-            path.write_text(notebooks.normalise(notebook), encoding="utf-8")
-    print(f"{BUILT}/participants, {BUILT}/instructor")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("chapters", nargs="*", help="numbers such as 03, or nothing for all")
+    parser.add_argument("--learner", action="store_true", help="only what the folder learning lacks")
+    options = parser.parse_args()
+    if options.learner:
+        begin(options.chapters)
+        print(f"Yours: {LEARNING}. To begin one anew, delete it; the solutions are in {notebooks.NOTEBOOKS}.")
+        return
+    for form, folder in ((participant, BUILT / "participants"), (instructor, BUILT / "instructor")):
+        folder.mkdir(parents=True, exist_ok=True)
+        for text in notebooks.texts(options.chapters):
+            (folder / f"{text.stem}.ipynb").write_text(form(text), encoding="utf-8")
+        print(folder)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Bring MathJax, the widget manager and a runtime for networks into the book: its pages need no other site.
+"""Bring what pages and slides run into the book: MathJax, widgets, reveal.js, a runtime for networks.
 
 Run as a script it fetches them from npm into book/_static/vendor, which git ignores. As a Sphinx extension
 it points the pages at the first two, or leaves the public CDN in place where they are missing. The runtime
@@ -18,17 +18,19 @@ from pathlib import Path, PurePosixPath
 
 VENDOR = Path(__file__).resolve().parent.parent / "_static" / "vendor"
 MATHJAX, MANAGER = "mathjax@3.2.2", "@jupyter-widgets/html-manager@1.0.15"
-RUNTIME = "onnxruntime-web@1.30.0"
-PACKAGES = {"mathjax": MATHJAX, "widgets": MANAGER, "runtime": RUNTIME}
+RUNTIME, REVEAL = "onnxruntime-web@1.30.0", "reveal.js@5.2.1"
+PACKAGES = {"mathjax": MATHJAX, "widgets": MANAGER, "runtime": RUNTIME, "reveal": REVEAL}
 HASHES = {  # SHA-512 of the archives, as npm states them: a version alone does not fix what comes
     MATHJAX: "Bt+SSVU8eBG27zChVewOicYs7Xsdt40qm4+UpHyX7k0/O9NliPc+x77k1/FEsPsjKPZGJvtRZM1vO+geW0OhGw==",
     MANAGER: "5thBIV6ymNgmPVOHvzx+gGy8ZSKmSazhtGw4/c4xJDVzRhG9PTeQsRjF3FUTopvFi//SABeNz1yp47bCrJ3CQA==",
     RUNTIME: "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ==",
+    REVEAL: "r7//6mIM5p34hFiDMvYfXgyjXqGRta+/psd9YtytsgRlrpRzFv4RbH76TXd2qD+7ZPZEbpBDhdRhJaFgfQ7zNQ==",
 }
 FALLBACK = (
     "the pages will load MathJax and the widgets from a public CDN, and no network will read a drawn digit."
 )
 WASM = "ort-wasm-simd-threaded.wasm"  # 14 MB; it is stored compressed, so that any server sends 4
+SLIDES = ("dist/reveal.js", "dist/reveal.css", "dist/reset.css", "plugin/notes/notes.js")
 FONTS = {".woff", ".woff2", ".ttf", ".eot", ".svg"}
 
 
@@ -49,6 +51,9 @@ def wanted(package: str, path: PurePosixPath) -> PurePosixPath | None:
     if package == "runtime":
         keep = path in (PurePosixPath("package/dist", name) for name in ("ort.wasm.bundle.min.mjs", WASM))
         return PurePosixPath("runtime") / f"{path.name}{'.gz' * (path.name == WASM)}" if keep else None
+    if package == "reveal":
+        inner = path.relative_to("package")
+        return PurePosixPath("reveal") / path.name if str(inner) in SLIDES else None
     if path.parent == PurePosixPath("package/dist") and (path.name == "embed.js" or path.suffix in FONTS):
         return PurePosixPath("widgets") / path.name
     return None

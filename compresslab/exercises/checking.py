@@ -16,6 +16,7 @@ def check(
     *,
     within: float = 0.0,
     mistakes: Mapping[Any, str] | None = None,
+    required: bool = False,
 ) -> None:
     """Tell whether an answer is right, and where it is not, help on.
 
@@ -28,6 +29,7 @@ def check(
         hint: one sentence that helps with any wrong answer.
         within: largest difference allowed, in the answer's own unit.
         mistakes: what a certain wrong answer gives away, for example ``{8: "That counts bits, not bytes."}``.
+        required: whether no answer counts as a wrong one, as where points are given.
 
     Raises:
         AnswerError: the answer is wrong; the message holds the hint, not the solution.
@@ -46,14 +48,15 @@ def check(
         asked = None if expected is None or expected is ... else task.ask(expected)
         known = [(task.ask(wrong), sentence) for wrong, sentence in task.mistakes]
         right = task.ask(task.right)
-        check_function(asked, right, task.cases(), task.hint, within=task.within, mistakes=known)
+        more = {"within": task.within, "mistakes": known, "required": required}
+        check_function(asked, right, task.cases(), task.hint, **more)
         return
     if isinstance(answer, str) and answer in questions():
         question, answer = questions()[answer], expected
     else:
         question = Question(expected, hint, within, tuple((mistakes or {}).items()))
     if answer is None or answer is ...:
-        print("No answer yet: put yours in the place of None and run the cell again.")
+        _say_that_none_is_there("put yours in the place of None and run the cell again.", required)
     elif trouble := question.trouble(answer):
         raise AnswerError(f"Not yet: {shown(answer)}. {trouble} {question.hint}".rstrip())
     else:
@@ -68,6 +71,7 @@ def check_function(
     *,
     within: float = 0.0,
     mistakes: Iterable[tuple[Callable[..., Any], str]] = (),
+    required: bool = False,
 ) -> None:
     """Try the learner's function on cases, and name the first on which it differs from the reference.
 
@@ -78,6 +82,7 @@ def check_function(
         hint: one sentence that helps with any wrong answer.
         within: largest difference allowed, element by element.
         mistakes: wrong functions, each with a sentence for whoever's agrees with it on all cases.
+        required: whether no answer counts as a wrong one.
 
     Raises:
         AnswerError: the function raises or differs; the message shows the case.
@@ -96,7 +101,7 @@ def check_function(
             trouble = f"it raised {type(error).__name__}: {error!s:.200}."
             raise AnswerError(_case_message(case, trouble, hint)) from error
         if answers[-1] is None or answers[-1] is ...:
-            print("No answer yet: write the body of the function and run the cell again.")
+            _say_that_none_is_there("write the body of the function and run the cell again.", required)
             return
     rights = [reference(*case) for case in cases]
     troubles = [difference(*pair, within) for pair in zip(answers, rights, strict=True)]
@@ -108,6 +113,12 @@ def check_function(
     sentence = next(known, None) or habit(answers, rights, within) or troubles[first]
     found = f"it gave {shown(answers[first])}. {sentence}"
     raise AnswerError(_case_message(cases[first], found, hint))
+
+
+def _say_that_none_is_there(what_to_do: str, required: bool) -> None:
+    if required:
+        raise AnswerError(f"No answer yet: {what_to_do}")
+    print(f"No answer yet: {what_to_do}")
 
 
 def _case_message(case: tuple[Any, ...], trouble: str, hint: str) -> str:

@@ -4,8 +4,11 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import handouts
+import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,6 +20,7 @@ echo "$0 $*" >> "{log}"
 case "$*" in
   "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
   "-c import pip") {pip} ;;
+  "-m pip install"*) cp "$0" .venv/bin/jupyter ;;
   -c*) exec "{real}" -c "import sys; sys.version_info = {version}; exec(sys.argv[1])" "$2" ;;
 esac
 """
@@ -39,8 +43,8 @@ def interpreter(path: Path, version=(3, 11), pip="true") -> Path:
     return path
 
 
-def make(folder: Path, python: Path, *more: str):
-    asked = ["make", ".venv/.installed", f"PYTHON={python}", *more]
+def make(folder: Path, python: Path, *more: str, target: str = ".venv/.installed"):
+    asked = ["make", target, f"PYTHON={python}", *more]
     return subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=False)
 
 
@@ -88,3 +92,60 @@ def test_any_other_torch_is_refused(folder):
     done = make(folder, interpreter(folder / "new"), "TORCH=gpu")
     assert done.returncode != 0
     assert "TORCH is cpu, or not given" in done.stderr
+
+
+def test_a_learner_gets_little_and_jupyterlab_opens_on_the_exercises(folder):
+    assert make(folder, interpreter(folder / "new"), target="learn").returncode == 0
+    (install,) = [line for line in log_of(folder).splitlines() if "pip install" in line]
+    assert install.endswith("-c constraints.txt -e .[learn]")
+    assert "quiet" not in install, "the progress is seen"
+    assert log_of(folder).splitlines()[-2].endswith("book/tools/handouts.py --learner")
+    assert log_of(folder).splitlines()[-1] == ".venv/bin/jupyter lab learning"
+
+
+def test_building_the_book_completes_what_a_learner_installed_and_learning_then_installs_nothing(folder):
+    python = interpreter(folder / "new")
+    for target in ("learn", ".venv/.installed", "learn"):
+        assert make(folder, python, target=target).returncode == 0
+    assert log_of(folder).count("-m venv .venv") == 1
+    installs = [line.split("-e ")[1] for line in log_of(folder).splitlines() if "pip install" in line]
+    assert installs == [".[learn]", ".[book,lab,deploy,test,dev]"]
+    assert log_of(folder).count("jupyter lab learning") == 2
+
+
+def test_a_learner_needs_neither_sphinx_nor_browsers_nor_test_tools():
+    """What makes the notebooks without answers imports nothing else of the extras."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    heavy = {"sphinx", "jupyter_book", "myst_nb", "playwright", "pytest", "hypothesis", "pybtex_docutils"}
+    code = f"import sys, handouts; print(sorted({heavy} & set(sys.modules)))"
+    tools = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "book" / "tools"), str(ROOT)])}
+    done = subprocess.run([sys.executable, "-c", code], env=tools, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    asked = {line.split(">")[0] for line in extras["optional-dependencies"]["learn"]}
+    assert asked == {"jupyterlab", "jupytext", "pybtex", "PyYAML"}
+
+
+def test_a_learner_keeps_what_was_filled_in(tmp_path):
+    folder = tmp_path / "learning"
+    assert handouts.begin(["02", "03"], folder) == ["02_symmetric.ipynb", "03_asymmetric.ipynb"]
+    first = folder / "02_symmetric.ipynb"
+    assert nbformat.reads(first.read_text(encoding="utf-8"), as_version=4).cells
+    first.write_text("filled in")
+    (folder / "03_asymmetric.ipynb").unlink()
+    assert handouts.begin(["02", "03", "04"], folder) == [
+        "03_asymmetric.ipynb",
+        "04_two_and_three_values.ipynb",
+    ]
+    assert first.read_text() == "filled in"
+
+
+def test_half_a_notebook_does_not_count_as_the_learners(tmp_path, monkeypatch):
+    def broken(path, text, encoding):
+        path.write_bytes(text[:100].encode(encoding))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", broken)
+        with pytest.raises(KeyboardInterrupt):
+            handouts.begin(["02"], tmp_path)
+    assert handouts.begin(["02"], tmp_path) == ["02_symmetric.ipynb"]

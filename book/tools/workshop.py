@@ -1,0 +1,242 @@
+"""Make what a room needs: for participants notebooks, handouts and a wheel; for the instructor all the rest.
+
+`--wheels` lays the wheels of everything beside them, for a room without network; `--torch cpu` takes torch
+without CUDA for it. What stands on the command line names chapters by number; nothing names all.
+"""
+
+import argparse
+import base64
+import html
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import forms
+import handouts
+import minutes
+import nbformat
+import routes
+import slides
+from outline import Figure, Outline, Prediction, outline
+
+import notebooks
+
+KIT = handouts.BUILT / "workshop"
+CPU = "https://download.pytorch.org/whl/cpu"
+TRAINS = re.compile(r"\b(?:train|distill|search)\(")
+START = """\
+# Before the workshop
+
+You need Python 3.11 to 3.13. In this folder:
+
+    python -m venv .venv
+    .venv/bin/python -m pip install {where}"{wheel}" jupyterlab
+    .venv/bin/python -m compresslab doctor
+    .venv/bin/jupyter lab notebooks
+
+On Windows it is `.venv\\Scripts` and not `.venv/bin`. Data and trained networks are inside the wheel.
+`handouts` has one page for each chapter, to print or to write on.
+"""
+OFFLINE = """
+Nothing is downloaded. The wheels are for {system} and Python {python}; another machine needs others.
+"""
+GUIDE = """\
+# For the instructor
+
+| Where | What |
+|---|---|
+| `solutions/` | every chapter with its outputs, answers and solutions, nothing folded |
+| `slides/` | a deck for each chapter; S opens the notes with the answers, F fills the screen |
+| `timing.md` | minutes of each section, by the formula of the page "Routes" |
+| `mistakes.md` | what people answer wrongly, and what the check tells them |
+| `figures/` | the figures as they should come out, with their findings in `figures.md` |
+| `results.md` | what the cells print that train, for a machine that cannot |
+| `routes.md`, `rubric.md` | plans from 90 minutes to twelve weeks; how to mark assignments and the project |
+
+A week before: send the participants' folder, and ask each whether `python -m compresslab doctor` says FAIL.
+The estimates are no measurements: a room that talks takes longer, so every plan has a rest.
+"""
+SHEET = """\
+<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+  @page {{ size: A4; margin: 14mm; }}
+  body {{ font: 10.5px/1.35 system-ui, sans-serif; max-width: 182mm; margin: auto; }}
+  h1 {{ font-size: 18px; margin: 0 0 6px; }}
+  h2 {{ font-size: 12.5px; margin: 9px 0 3px; color: #0072b2; }}
+  p, ul, ol {{ margin: 0 0 4px; }}
+  .two {{ columns: 2; column-gap: 8mm; }}
+  .two > div {{ break-inside: avoid; margin-bottom: 6px; }}
+  .line {{ border-bottom: 1px solid #999; height: 17px; }}
+</style>
+<h1>{title}</h1>
+{body}
+<script>window.MathJax = {{ startup: {{ typeset: true }} }};</script>
+<script src="mathjax/tex-chtml.js" async></script>
+"""
+
+
+def handout(found: Outline) -> str:
+    """Return a chapter's page for participants: promise, goals, predictions to mark, questions; no answer."""
+    asked = [one for part in found.parts for one in part.shown if isinstance(one, Prediction)]
+    choices = [slides.listed([f"□ {choice}" for choice, _ in one.choices]) for one in asked]
+    pairs = zip(asked, choices, strict=True)
+    boxes = "".join(f"<div>{slides.rendered(one.question)}{boxed}</div>" for one, boxed in pairs)
+    recall = "".join(f"<div>{slides.rendered(one)}<div class=line></div></div>" for one in found.recall)
+    tasks = [f"{number} {title}" for number, title, _ in found.exercises]
+    body = [slides.rendered(found.promise), "<h2>After this chapter you can</h2>", slides.listed(found.goals)]
+    if asked:
+        body += ["<h2>Choose before you run</h2>", f'<div class="two">{boxes}</div>']
+    if tasks:
+        body += ["<h2>Exercises</h2>", slides.listed(tasks)]
+        body += ["<h2>Without looking</h2>", f'<div class="two">{recall}</div>']
+    return SHEET.format(title=html.escape(found.title), body="\n".join(body))
+
+
+def timing(texts: list[Path]) -> str:
+    """Return the minutes of every section of some chapters."""
+    lines = ["# Timing", "", minutes.__doc__.split("\n\n")[1].strip(), ""]
+    for text in texts:
+        first, *rest = minutes.sections(text)
+        lines += [f"## {first.title}", "", minutes.head(text), "", "| Section | Minutes |", "|---|---|"]
+        lines += [f"| {one.title} | {one.minutes:.0f} |" for one in rest if not one.exercises]
+        done = {name: time for one in rest for name, time in one.exercises.items()}
+        lines += [*(f"| Exercise {name} | {time} |" for name, time in done.items()), ""]
+    return "\n".join(lines)
+
+
+def mistakes(found: list[Outline]) -> str:
+    """Return for each exercise its typical mistakes with what to say."""
+    lines = [
+        "# Typical mistakes",
+        "",
+        "The check says these sentences; they do not give the answer away.",
+        "",
+    ]
+    for one in found:
+        lines += [f"## {one.title}", ""]
+        for number, title, _ in one.exercises:
+            lines += [f"### Exercise {number} · {title}", "", forms.mistakes(number) or "None is known.", ""]
+    return "\n".join(lines)
+
+
+def figures(texts: list[Path], found: list[Outline], folder: Path) -> str:
+    """Write the figures as they should come out; return the page that says what each one shows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = ["# Expected figures", ""]
+    for text, one in zip(texts, found, strict=True):
+        shown = [(part.title, it) for part in one.parts for it in part.shown if isinstance(it, Figure)]
+        for place, (section, figure) in enumerate(shown, 1):
+            kind, packed = re.fullmatch(r"data:image/(\w+)[^,]*;base64,(.+)", figure.source).groups()
+            name = f"{text.stem}_{place}.{kind}"
+            (folder / name).write_bytes(base64.b64decode(packed))
+            lines += [
+                f"**{one.title[:2]}, {section}.** {figure.caption or figure.alt}",
+                "",
+                f"![]({name})",
+                "",
+            ]
+    return "\n".join(lines)
+
+
+def results(texts: list[Path]) -> str:
+    """Return what the cells that train have printed, by chapter."""
+    lines = ["# Results to show where training is not possible", ""]
+    for text in texts:
+        lines += [f"## {text.stem}", ""]
+        for cell in nbformat.read(notebooks.NOTEBOOKS / f"{text.stem}.ipynb", as_version=4).cells:
+            if cell.cell_type == "code" and TRAINS.search(cell.source):
+                printed = "".join(printed_by(cell.outputs)).strip("\n")
+                lines += [
+                    f"```python\n{cell.source}\n```",
+                    "",
+                    *([f"```\n{printed}\n```", ""] if printed else []),
+                ]
+    return "\n".join(lines)
+
+
+def printed_by(outputs: list) -> Iterator[str]:
+    for output in outputs:
+        yield "".join(output.get("text") or output.get("data", {}).get("text/plain", ""))
+
+
+def rubric() -> str:
+    """Return how assignments and the project are marked, from the page of the routes."""
+    page = routes.PAGE.read_text(encoding="utf-8")
+    return "# Rubric\n\n" + re.search(r"(?ms)^\*\*Points of an assignment.*?(?=^## )", page)[0]
+
+
+def wheel(folder: Path) -> Path:
+    """Build the wheel of the package, with its data and networks inside."""
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder)]
+    subprocess.run([*command, str(notebooks.ROOT)], check=True)
+    return next(folder.glob("compresslab-*.whl"))
+
+
+def wheels(built: Path, folder: Path, torch: str) -> None:
+    """Download the wheels of everything that a participant's machine of this kind installs."""
+    pins = ["-c", str(notebooks.ROOT / "constraints.txt"), "--dest", str(folder)]
+    command = [sys.executable, "-m", "pip", "download", *pins]
+    if torch == "cpu":
+        subprocess.run([*command, "torch", "torchvision", "--index-url", CPU], check=True)
+    subprocess.run([*command, "--find-links", str(folder), str(built), "jupyterlab"], check=True)
+
+
+def participants(texts: list[Path], found: list[Outline], folder: Path) -> None:
+    """Write what participants get."""
+    for name in ("notebooks", "handouts"):
+        (folder / name).mkdir(parents=True)
+    for text, one in zip(texts, found, strict=True):
+        (folder / "notebooks" / f"{text.stem}.ipynb").write_text(handouts.participant(text), encoding="utf-8")
+        (folder / "handouts" / f"{text.stem}.html").write_text(handout(one), encoding="utf-8")
+    shutil.copytree(slides.vendor.VENDOR / "mathjax", folder / "handouts" / "mathjax")
+
+
+def instructor(texts: list[Path], found: list[Outline], folder: Path) -> None:
+    """Write what the instructor gets."""
+    (folder / "solutions").mkdir(parents=True)
+    for text in texts:
+        (folder / "solutions" / f"{text.stem}.ipynb").write_text(handouts.instructor(text), encoding="utf-8")
+    slides.write(texts, folder / "slides")
+    pages = {"README": GUIDE, "timing": timing(texts), "mistakes": mistakes(found), "results": results(texts)}
+    pages |= {"rubric": rubric(), "routes": routes.PAGE.read_text(encoding="utf-8")}
+    pages["figures/figures"] = figures(texts, found, folder / "figures")
+    for name, page in pages.items():
+        (folder / f"{name}.md").write_text(page, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("chapters", nargs="*", help="numbers such as 03, or nothing for all")
+    parser.add_argument("--wheels", action="store_true", help="for a room without network")
+    parser.add_argument("--torch", choices=["", "cpu"], default="", help="cpu: without CUDA")
+    options = parser.parse_args()
+    texts = notebooks.texts(options.chapters)
+    found = [outline(text) for text in texts]
+    shutil.rmtree(KIT, ignore_errors=True)
+    people, guide = KIT / "participants", KIT / "instructor"
+    participants(texts, found, people)
+    instructor(texts, found, guide)
+    built = wheel(people)
+    if options.wheels:
+        wheels(built, people / "wheels", options.torch)
+    where = "--no-index --find-links wheels " if options.wheels else ""
+    start = START.format(wheel=built.name, where=where)
+    if options.wheels:
+        python = ".".join(platform.python_version_tuple()[:2])
+        start += OFFLINE.format(system=f"{platform.system()} on {platform.machine()}", python=python)
+    (people / "README.md").write_text(start, encoding="utf-8")
+    for folder in (people, guide):
+        packed = Path(shutil.make_archive(str(folder), "zip", KIT, folder.name))
+        print(f"{folder}, zipped {packed.stat().st_size / 1e6:.1f} MB")
+    print(f"{built.name}: {built.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
