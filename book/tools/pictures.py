@@ -249,6 +249,7 @@ def cards() -> dict[str, str]:
     (x, y), slope = curve[12], 62 * 2 * (-8 / 20) / (140 / 2)
     tangent = [(x + step, y + slope * step) for step in (-40, 40)]
     soft = [(i / 20 - 1, math.copysign(max(abs(i / 20 - 1) - 0.35, 0), i / 20 - 1)) for i in range(41)]
+    under = (36, 74, BLUE), (92, 52, BLUE), (130, 34, VERMILION)  # a roof
     fork = [(20, 45), (60, 18), (100, 18), (140, 45)], [(20, 45), (60, 72), (100, 72), (140, 45)]
     return {
         "00": bars([math.sqrt(s) for s in (steps[0], tour)], lambda i: i == 0),
@@ -279,6 +280,9 @@ def cards() -> dict[str, str]:
         "18": bars([math.sqrt(s) for s in steps], lambda i: i < len(steps) - 1, GREEN),
         "19": bars(few, lambda i: i == 0),
         "20": bars(widths, lambda i: widths[i] == min(widths), ORANGE),
+        "21": line([(10, 80), (64, 44), (150, 44)], BLUE, 3)
+        + line([(64, 44), (112, 12), (150, 12)], VERMILION, 3)
+        + "".join(dot(*one) for one in under),
     }
 
 

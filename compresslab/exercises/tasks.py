@@ -22,6 +22,7 @@ from compresslab.exercises.pruning_tasks import COST, ELASTIC, GROUPS, KEPT, MAS
 from compresslab.exercises.reading_tasks import CHANCE, FIRST, READ, SIGNS_OF, SUMS_OF, WORDS
 from compresslab.exercises.repair_tasks import AFTER, ALONE, HELPED
 from compresslab.exercises.search_tasks import FIRST_STEP, PRICE, SPENT
+from compresslab.exercises.speed_tasks import LEAST, MOVED, ROOF
 from compresslab.exercises.task import Task
 from compresslab.exercises.teacher_tasks import NEAR
 
@@ -84,4 +85,7 @@ TASKS: Mapping[str, Task] = {
     "20-3a": PRICE,
     "20-3b": FIRST_STEP,
     "20-3": SPENT,
+    "21-3a": MOVED,
+    "21-3b": ROOF,
+    "21-3": LEAST,
 }

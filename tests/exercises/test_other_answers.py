@@ -785,6 +785,38 @@ def spend_by_path(losses, costs, budget):
     return None
 
 
+def moved_one_by_one(weights, activations, batch, width):
+    return sum([weights * width] + [activations * width for _ in range(batch)])
+
+
+def moved_in_numpy(weights, activations, batch, width):
+    return np.array([weights, activations]) @ [1, batch] * np.float64(width)
+
+
+def roof_by_cases(intensity, peak, bandwidth):
+    ridge = peak / bandwidth  # where the two limits meet
+    return peak if intensity >= ridge else peak * intensity / ridge
+
+
+def roof_by_times(intensity, peak, bandwidth):
+    """One product takes its share of both limits; the longer time holds."""
+    return 1 / max(1 / peak, 1 / (intensity * bandwidth))
+
+
+def least_by_loop(layers, batch, width, peak, bandwidth):
+    total = 0
+    for macs, weights, activations in layers:
+        read = moved_one_by_one(weights, activations, batch, width)
+        total += batch * macs / roof_by_cases(batch * macs / read, peak, bandwidth)
+    return total
+
+
+def least_in_numpy(layers, batch, width, peak, bandwidth):
+    macs, weights, activations = np.array(layers, dtype=np.float64).T
+    read = width * (weights + batch * activations)
+    return np.maximum(batch * macs / peak, read / bandwidth).sum()
+
+
 OTHERS = {
     "01-3a": (positions_by_counting, positions_by_torch),
     "01-3b": (macs_of_groups, macs_of_one_place_by_flops),
@@ -844,6 +876,9 @@ OTHERS = {
     "20-3a": (price_as_fraction, price_as_slope),
     "20-3b": (first_by_nested_loops, first_in_numpy),
     "20-3": (spend_by_recursion, spend_by_path),
+    "21-3a": (moved_one_by_one, moved_in_numpy),
+    "21-3b": (roof_by_cases, roof_by_times),
+    "21-3": (least_by_loop, least_in_numpy),
 }
 
 
