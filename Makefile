@@ -12,6 +12,9 @@ OLD := import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 11) else 
 TORCH ?=
 $(if $(filter-out cpu,$(TORCH)),$(error TORCH is cpu, or not given; found '$(TORCH)'))
 
+# What pages show of cells and records: tables, quoted figures, drawings.
+TABLES := for table in records/ledger records/guide records/quoted tools/intervals; do $(BIN)/python book/$$table.py || exit 1; done
+
 BENCHES   := $(sort $(wildcard tests/bench/bench_*.py))
 
 # Two workers with one thread each use two cores without quarrelling over them.
@@ -100,17 +103,17 @@ notebooks: $(STAMP) ## make the notebooks from book/chapters and run them; ONLY=
 	$(BIN)/python book/tools/minutes.py --write
 	$(BIN)/python book/tools/routes.py
 	$(BIN)/python book/tools/notebooks.py $(ONLY)
-	$(BIN)/python book/records/ledger.py
+	$(TABLES)
 
 prose: $(STAMP) ## the same, but run only notebooks whose code has changed
 	$(BIN)/python book/tools/minutes.py --write
 	$(BIN)/python book/tools/routes.py
 	$(BIN)/python book/tools/notebooks.py --prose $(ONLY)
-	$(BIN)/python book/records/ledger.py
+	$(TABLES)
 
 timings: $(STAMP) ## make and run all, on a quiet machine: every time and version that the book shows
 	$(BIN)/python book/tools/notebooks.py --record
-	$(BIN)/python book/records/ledger.py
+	$(TABLES)
 
 records: $(STAMP) ## repeat the long experiments, some hours, resumable; the whole MNIST must lie under COMPRESSLAB_DATA
 	for script in train_checkpoints training_through_quantization integer_training weight_pruning penalties deep_compression slimming neuron_criteria distillation little_data search order drawing speed; do $(BIN)/python book/records/$$script.py || exit 1; done

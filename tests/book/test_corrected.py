@@ -119,7 +119,10 @@ def test_a_chapter_that_will_answer_does_not_stand_yet():
 
 
 def test_every_link_of_the_page_has_its_target():
-    for label in re.findall(r"\{ref\}`[^`<]*<([\w-]+)>`", PAGE):
+    questions = (BOOK / "questions.md").read_text(encoding="utf-8")
+    for label in re.findall(r"\{ref\}`Questions and answers <([\w-]+)>`", PAGE):
+        assert questions.count(f"({label})=\n") == 1, label
+    for label in re.findall(r"\{ref\}`(?!Questions)[^`<]*<([\w-]+)>`", PAGE):
         homes = [number for number, text in CHAPTERS.items() if f"({label})=\n" in text]
         assert len(homes) == 1, label
         assert f"{{ref}}`Chapter {homes[0]} <{label}>`" in PAGE, "the link names another chapter"

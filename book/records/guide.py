@@ -1,0 +1,285 @@
+"""Collect from the records what each method keeps, costs and loses, for the page of the decision guide.
+
+Run from the root of the repository: python book/records/guide.py
+
+A row is a method as an experiment of this book measured it: what it needs, how many times smaller the file
+is, which share of the multiplications is left, and the expected loss, with the interval of the paired
+difference over the seeds of the record. The loss is against the control of that experiment, in points. A
+rule makes the choices: of all rows that need no more than there is, and whose interval stays below the loss
+that is allowed, the one whose file is the most times smaller, and the one with the least of its work.
+"""
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import ledger
+
+from compresslab import models, prune_neurons
+from compresslab.measuring import Holm, PairedDifference
+from compresslab.measuring.costs import count_macs
+from compresslab.pruning import criteria
+from compresslab.storage import encode
+from compresslab.surgery.graph import example_of
+from compresslab.teaching import records
+
+NEEDS = ("no images", "64 images", "training")  # each has what the one before it has
+ALLOWED = (0.5, 1.0, 4.0)  # points
+GOALS = ("fewest bytes", "fewest multiplications")
+ARTICLE, LENET = "article", "lenet_300_100"
+
+
+@dataclass(frozen=True)
+class Option:
+    """One method as it was measured.
+
+    Args:
+        smaller: how many times fewer bytes the file has.
+        work: share of the multiplications that is left.
+        right: images read rightly, one number for each seed or draw; ``control`` the same of its control.
+        images: how many were read.
+        chapter: that shows it; ``record`` holds the runs.
+    """
+
+    need: str
+    network: str
+    method: str
+    smaller: float
+    work: float
+    right: Sequence[int]
+    control: Sequence[int]
+    images: int
+    against: str
+    chapter: str
+    record: str
+
+    @cached_property
+    def loss(self) -> PairedDifference:
+        """Return what the control reads more, in points."""
+        return PairedDifference(
+            [100 * one / self.images for one in self.control], [100 * one / self.images for one in self.right]
+        )
+
+    @property
+    def name(self) -> str:
+        """Return the method, and the network where it is not the article's."""
+        return self.method if self.network == ARTICLE else f"{self.method}, LeNet-300-100"
+
+    @property
+    def most(self) -> float:
+        """Return the upper end of the interval of the loss."""
+        return self.loss.interval()[1]
+
+
+@cache
+def whole(network: str) -> tuple[int, int]:
+    """Return the bytes and the multiplications of a network in floats."""
+    return costs(models.build(network))
+
+
+def costs(model) -> tuple[int, int]:
+    return len(encode(model)[0]), count_macs(model, example_of(model, None))
+
+
+@cache
+def without(network: str, share: float) -> tuple[float, float]:
+    """Return how many times smaller a network is without a share of its neurons, and what work is left."""
+    size, macs = costs(prune_neurons(models.build(network), criteria.l2_norm, share))
+    return whole(network)[0] / size, macs / whole(network)[1]
+
+
+def filed(sizes: Iterable[int], network: str = ARTICLE) -> float:
+    listed = list(sizes)
+    return whole(network)[0] * len(listed) / sum(listed)
+
+
+def shown(chapter: str, row: str, network: str = ARTICLE) -> float:
+    """Return how many times smaller the file of a chapter's row is."""
+    return filed([int(ledger.row_of(chapter, row)[0].replace(",", ""))], network)
+
+
+def column(runs: Iterable[dict], key: str = "test") -> list[int]:
+    return [run[key] for run in runs]
+
+
+def of_bits() -> list[Option]:
+    """Codes of equally many bits for all weights, without training, of three trainings."""
+    found = records.load("search")
+    floats, rows = column(found["fresh floats"], "mnist"), found["fresh uniform"]
+    return [
+        Option(
+            "no images", ARTICLE, f"{bits} bits", filed(row[bits]["bytes"] for row in rows), 1.0,
+            [row[bits]["mnist"] for row in rows], floats, 10_000, "the floats", "20", "search",
+        )
+        for bits in ("8", "4", "3", "2")
+    ]  # fmt: skip
+
+
+def of_little_data() -> list[Option]:
+    found = records.load("little_data")
+    codes, neurons = found["networks"][ARTICLE], found["kinds"]["neurons"]["repaired"]["64"]
+    sure = [codes["float"]] * len(codes["64"]), [found["float"]] * len(neurons)
+    return [
+        Option(
+            "64 images", ARTICLE, "2 bits, repaired", shown("19", "2 bits, repaired"), 1.0,
+            codes["64"], sure[0], 1_000, "the floats", "19", "little_data",
+        ),
+        Option(
+            "64 images", LENET, "half of the neurons cut, repaired", *without(LENET, 0.5),
+            neurons, sure[1], 1_000, "the floats", "19", "little_data",
+        ),
+    ]  # fmt: skip
+
+
+def of_training() -> list[Option]:
+    """Codes with training through them, against floats that were trained as long."""
+    found = records.load("training_through_quantization")["methods"]
+    floats = column(found["floats"]["seeds"])
+    rows = {
+        "2 bits, learned step": "2 bits, trained",
+        "ternary": "ternary, trained",
+        "binary": "binary, trained",
+    }
+    return [
+        Option(
+            "training", ARTICLE, f"{row}, trained", shown("07", name), 1.0, column(found[row]["seeds"]),
+            floats, 1_000, "floats, as long", "07", "training_through_quantization",
+        )
+        for row, name in rows.items()
+    ]  # fmt: skip
+
+
+def of_weights() -> list[Option]:
+    found = records.load("weight_pruning")["networks"][LENET]["rows"]
+    return [
+        Option(
+            "training", LENET, "90 % of the weights gone", shown("09", "90 % zeros, trained", LENET), 1.0,
+            column(found["90 %"]), column(found["control"]), 1_000, "whole, as long", "09", "weight_pruning",
+        )
+    ]  # fmt: skip
+
+
+def of_neurons() -> list[Option]:
+    """Half and three quarters of the neurons; the same shape from fresh weights stands beside both."""
+    made = []
+    for share, words, narrow in (
+        ("0.5", "half", "half as wide"),
+        ("0.75", "three quarters", "a quarter as wide"),
+    ):
+        rows = records.load("neuron_criteria")["networks"][ARTICLE]["shares"][share]["rows"]
+        read = {row: found["rates"][f"{found['chosen']:g}"]["test"] for row, found in rows.items()}
+        for row, method in (
+            ("taylor", f"{words} of the neurons cut"),
+            ("from scratch", f"{narrow}, from scratch"),
+        ):
+            made.append(
+                Option(
+                    "training", ARTICLE, method, *without(ARTICLE, float(share)), read[row], read["whole"],
+                    1_000, "whole, as long", "16", "neuron_criteria",
+                )
+            )  # fmt: skip
+    return made
+
+
+def of_everything() -> list[Option]:
+    """Deep Compression, and what the search found with training, against the floats they began with."""
+    runs = records.load("deep_compression")["digits"][ARTICLE]["seeds"]
+    found = records.load("search")
+    best = [run["best"] for run in found["trained"]]
+    return [
+        Option(
+            "training", ARTICLE, "pruned, clustered, coded", filed(run["file"]["clustered"] for run in runs),
+            1.0, [run["test"]["clustered"] for run in runs], [run["test"]["floats"] for run in runs],
+            1_000, "its start", "18", "deep_compression",
+        ),
+        Option(
+            "training", ARTICLE, "neurons cut, codebooks, by search", filed(column(best, "bytes")),
+            without(ARTICLE, 0.75)[1], column(best, "mnist"), column(found["fresh floats"], "mnist"),
+            10_000, "its start", "20", "search",
+        ),
+    ]  # fmt: skip
+
+
+@cache
+def options() -> tuple[Option, ...]:
+    """Return all rows: by what they need, then by their bytes."""
+    parts = (of_bits(), of_little_data(), of_training(), of_weights(), of_neurons(), of_everything())
+    found = [option for part in parts for option in part]
+    return tuple(sorted(found, key=lambda one: (NEEDS.index(one.need), one.smaller)))
+
+
+def chosen(need: str, allowed: float, work: bool) -> Option | None:
+    """Apply the rule: the fewest bytes, or the fewest multiplications; None where no row stays below."""
+    fit = [
+        one
+        for one in options()
+        if NEEDS.index(one.need) <= NEEDS.index(need) and one.most <= allowed and (one.work < 1 or not work)
+    ]
+    return min(fit, key=lambda one: (one.work, -one.smaller) if work else -one.smaller, default=None)
+
+
+def points(loss: PairedDifference) -> str:
+    """Write a loss with its interval; where all seeds lose the same, there is none."""
+    mean, low, high = (x if math.isinf(x) else round(x, 1) + 0.0 for x in (loss.mean, *loss.interval()))
+    return f"{mean:.1f}" if math.isinf(low) else f"{mean:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def seen(shows: bool) -> str:
+    return "shows" if shows else "does not show"
+
+
+def see(option: Option) -> str:
+    """Link a row to its chapter and to its record, as the page reads it."""
+    (chapter,) = ledger.NOTEBOOKS.glob(f"{option.chapter}_*.ipynb")
+    record = f"{{download}}`record <../compresslab/teaching/recorded/{option.record}.json>`"
+    return f"{{doc}}`chapter {option.chapter} <../notebooks/{chapter.stem}>`, {record}"
+
+
+def table() -> list[list[str]]:
+    """Return the rows of the guide's table."""
+    words = Holm([one.loss.p_value for one in options()]).shows
+    rows = [
+        [
+            one.name, one.need, f"{one.smaller:.1f}", f"{100 * one.work:.0f}",
+            f"{points(one.loss)}, {seen(shows)}", f"{one.against}, {one.loss.n} runs", see(one),
+        ]
+        for one, shows in zip(options(), words, strict=True)
+    ]  # fmt: skip
+    return [["Method", "You have", "Times smaller", "Work left, %", "Loss, points", "Against", "See"], *rows]
+
+
+def said(option: Option, goal: str) -> str:
+    """Name a choice and what it gains."""
+    gain = (
+        f"{option.smaller:.1f} times smaller"
+        if goal == GOALS[0]
+        else f"{100 * option.work:.0f} % of the work"
+    )
+    return f"{option.name}: {gain}"
+
+
+def choices() -> list[list[str]]:
+    """Return the rule's choices: a row for each goal and need, a column for each loss that is allowed."""
+    head = ["Goal", "You have", *(f"Loss at most {allowed:g}" for allowed in ALLOWED)]
+    rows = []
+    for goal in GOALS:
+        for need in NEEDS:
+            cells = [goal, need]
+            for allowed in ALLOWED:
+                best = chosen(need, allowed, goal != GOALS[0])
+                cells.append("none measured" if best is None else said(best, goal))
+            rows.append(cells)
+    return [head, *rows]
+
+
+def main() -> None:
+    tables = {"guide.csv": table(), "choices.csv": choices()}
+    for name, rows in tables.items():
+        with (records.FOLDER / name).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The decision guide says what the records say, and its rule is applied as it is written."""
+
+import csv
+import re
+from pathlib import Path
+from statistics import fmean
+
+import guide
+import intervals
+import pytest
+
+from compresslab.teaching import records
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "book" / "guide.md").read_text(encoding="utf-8")
+
+
+def stored(name: str) -> list[list[str]]:
+    with records.path(name).open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file))
+
+
+def rows(name: str) -> list[dict[str, str]]:
+    head, *lines = stored(name)
+    return [dict(zip(head, line, strict=True)) for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("name", "collect"),
+    [("guide.csv", guide.table), ("choices.csv", guide.choices)],
+)
+def test_each_table_is_what_the_records_say_now(name, collect):
+    assert stored(name) == collect(), "run: python book/records/guide.py"
+
+
+@pytest.mark.parametrize("name", intervals.DRAWN)
+def test_each_figure_is_what_would_be_drawn_now(name):
+    drawn = (ROOT / "book" / "_static" / name).read_text(encoding="utf-8")
+    assert drawn == intervals.DRAWN[name](), "run: python book/tools/intervals.py"
+    width = int(re.search(r'viewBox="0 0 (\d+)', drawn)[1])
+    assert 13 * min(1, 358 / width) >= 11, "letters too small on a phone"
+
+
+@pytest.mark.parametrize("name", ["guide"])
+def test_a_figure_says_every_row_to_who_does_not_see_it(name):
+    drawn = intervals.DRAWN[f"{name}.svg"]()
+    label = re.search(r'aria-label="([^"]+)"', drawn)[1]
+    assert all(f"{row['Method']}, {row['Loss, points']}" in label for row in rows(f"{name}.csv"))
+    assert drawn.count("<circle") + len(re.findall(r">-?\d+\.\d</text>", drawn)) == len(rows(f"{name}.csv"))
+
+
+# ------------------------------------------------------------------ the rule, from the table alone
+
+
+def test_the_rule_chooses_what_the_page_says_it_chooses():
+    """Read the table as a reader would: needs, the upper end of the interval, then bytes or work."""
+    needs = ["no images", "64 images", "training"]
+    allowed = {f"Loss at most {points:g}": points for points in guide.ALLOWED}
+    for choice in rows("choices.csv"):
+        for column, points in allowed.items():
+            fit = [
+                row
+                for row in rows("guide.csv")
+                if needs.index(row["You have"]) <= needs.index(choice["You have"])
+                and float(row["Loss, points"].split("]")[0].split(", ")[1]) <= points
+            ]
+            if choice["Goal"] == "fewest bytes":
+                best = max(fit, key=lambda row: float(row["Times smaller"]))
+                assert choice[column].startswith(best["Method"])
+                assert choice[column].endswith(f"{best['Times smaller']} times smaller")
+                continue
+            fit = [row for row in fit if row["Work left, %"] != "100"]
+            if not fit:
+                assert choice[column] == "none measured"
+                continue
+            least = min(float(row["Work left, %"]) for row in fit)
+            assert choice[column].endswith(f": {least:.0f} % of the work")
+            assert choice[column].split(":")[0] in {
+                row["Method"] for row in fit if float(row["Work left, %"]) == least
+            }
+
+
+def test_a_loss_is_the_mean_difference_of_the_record_in_points():
+    """One row by hand: half of the neurons cut by Taylor, against the whole network trained on."""
+    found = records.load("neuron_criteria")["networks"]["article"]["shares"]["0.5"]["rows"]
+    read = [found[row]["rates"][f"{found[row]['chosen']:g}"]["test"] for row in ("whole", "taylor")]
+    lost = fmean(whole - cut for whole, cut in zip(*read, strict=True)) / 10
+    (row,) = (row for row in rows("guide.csv") if row["Method"] == "half of the neurons cut")
+    assert row["Loss, points"].startswith(f"{lost:.1f} [")
+
+
+def test_each_row_leads_to_its_chapter_and_its_record():
+    for row, option in zip(rows("guide.csv"), guide.options(), strict=True):
+        chapter, record = re.findall(r"<([^>]+)>", row["See"])
+        assert Path(chapter).name.startswith(f"{option.chapter}_")
+        assert (ROOT / "book" / f"{chapter}.ipynb").resolve().is_file()
+        assert Path(record).stem == option.record
+        assert (ROOT / "book" / record).resolve() == records.path(f"{option.record}.json")
+
+
+def test_on_a_phone_each_cell_says_what_the_head_of_its_column_says():
+    css = (ROOT / "book" / "_static" / "book.css").read_text(encoding="utf-8")
+    for name in ("guide", "choices"):
+        for place, head in enumerate(stored(f"{name}.csv")[0][1:], start=2):
+            said = rf'table\.{name} td:nth-child\({place}\)::before[^{{]*{{ content: "([^"]*): "; }}'
+            assert re.search(said, css)[1].lower() == head.lower(), (name, head)
