@@ -227,11 +227,13 @@ def kinds_lost(row: str, worst: bool) -> tuple[str, str]:
     """Return the kind that loses most by a method, or least, and how many points."""
     losses = {kind: loss.mean for (kind, name), loss in guide.of_kinds().items() if name == row}
     kind = (max if worst else min)(losses, key=losses.__getitem__)
-    return kind, f"{losses[kind]:.1f}"
+    return kind, guide.points(guide.of_kinds()[kind, row])
 
 
 GONE = "three quarters of the weights gone"
 one("kinds", "kinds", lambda: f"{len(records.load('kinds')['kinds'])}")
+one("kinds", "kinds_rows", lambda: f"{len(guide.of_kinds())}")
+one("kinds", "kinds_shown", lambda: f"{sum(Holm([d.p_value for d in guide.of_kinds().values()]).shows)}")
 one("kinds", "kinds_worst", lambda: kinds_lost(GONE, worst=True)[0])
 one("kinds", "kinds_most", lambda: kinds_lost(GONE, worst=True)[1])
 one("kinds", "kinds_best", lambda: kinds_lost(GONE, worst=False)[0])
