@@ -274,8 +274,40 @@ def choices() -> list[list[str]]:
     return [head, *rows]
 
 
+@cache
+def of_kinds() -> dict[tuple[str, str], PairedDifference]:
+    """Return what each method loses of each kind of network, in points of its own figure."""
+    losses = {}
+    for kind, found in records.load("kinds")["kinds"].items():
+        for row, control in KINDS.items():
+            rows = found["rows"]
+            losses[kind, row] = PairedDifference(rows[control]["test"], rows[row]["test"])
+    return losses
+
+
+KINDS = {  # of each row its control
+    "8 bits": "start",
+    "4 bits": "start",
+    "three quarters of the weights gone": "whole, trained on",
+    "half of the neurons gone": "whole, trained on",
+    "cut shape, fresh": "whole, trained on",
+}
+
+
+def kinds() -> list[list[str]]:
+    """Return the rows of the table of kinds."""
+    record, losses = records.load("kinds")["kinds"], of_kinds()
+    shown = Holm([loss.p_value for loss in losses.values()]).shows
+    rows = []
+    for ((kind, row), loss), shows in zip(losses.items(), shown, strict=True):
+        start, found = record[kind]["rows"]["start"], record[kind]["rows"][row]
+        smaller, work = sum(start["bytes"]) / sum(found["bytes"]), sum(found["macs"]) / sum(start["macs"])
+        rows += [[kind, row, f"{smaller:.1f}", f"{100 * work:.0f}", f"{points(loss)}, {seen(shows)}"]]
+    return [["Kind", "Method", "Times smaller", "Work left, %", "Loss, points"], *rows]
+
+
 def main() -> None:
-    tables = {"guide.csv": table(), "choices.csv": choices()}
+    tables = {"guide.csv": table(), "choices.csv": choices(), "kinds.csv": kinds()}
     for name, rows in tables.items():
         with (records.FOLDER / name).open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(rows)

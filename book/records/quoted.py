@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from statistics import fmean
 
+import guide
 import ledger
 
 from compresslab.measuring import Holm, PairedDifference, verdict
@@ -219,7 +220,37 @@ one(
 one("your_own_network", "gallery_files", lambda: f"{sum(r['file'].endswith(' bytes') for r in gallery())}")
 
 
-# -- the smallest file --------------------------------------------------------------------------------------
+# -- kinds of networks, and the smallest file ---------------------------------------------------------------
+
+
+def kinds_lost(row: str, worst: bool) -> tuple[str, str]:
+    """Return the kind that loses most by a method, or least, and how many points."""
+    losses = {kind: loss.mean for (kind, name), loss in guide.of_kinds().items() if name == row}
+    kind = (max if worst else min)(losses, key=losses.__getitem__)
+    return kind, guide.points(guide.of_kinds()[kind, row])
+
+
+GONE = "three quarters of the weights gone"
+one("kinds", "kinds", lambda: f"{len(records.load('kinds')['kinds'])}")
+one("kinds", "kinds_rows", lambda: f"{len(guide.of_kinds())}")
+one("kinds", "kinds_shown", lambda: f"{sum(Holm([d.p_value for d in guide.of_kinds().values()]).shows)}")
+one("kinds", "kinds_worst", lambda: kinds_lost(GONE, worst=True)[0])
+one("kinds", "kinds_most", lambda: kinds_lost(GONE, worst=True)[1])
+one("kinds", "kinds_best", lambda: kinds_lost(GONE, worst=False)[0])
+one("kinds", "kinds_least", lambda: kinds_lost(GONE, worst=False)[1])
+
+
+def held(kind: str) -> tuple[int, int, str]:
+    """Return how many neurons of a kind are held, of how many, and why; the last layer's are not counted."""
+    found = records.load("kinds")["kinds"][kind]
+    ((_, count, why),) = found["held"]
+    return count, count + found["free"], why
+
+
+for shown in ("transformer", "GRU"):
+    one("kinds", f"held_of_{shown.lower()}", lambda kind=shown: f"{held(kind)[0]}")
+    one("kinds", f"neurons_of_{shown.lower()}", lambda kind=shown: f"{held(kind)[1]}")
+    one("kinds", f"why_{shown.lower()}", lambda kind=shown: held(kind)[2])
 
 
 def smallest(key: str) -> str:

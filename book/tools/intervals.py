@@ -96,7 +96,39 @@ def guide() -> str:
     return drawing(360, int(y) + 46, says, parts)
 
 
-DRAWN = {"guide.svg": guide}
+SHORT = {
+    "8 bits": "8 bits",
+    "4 bits": "4 bits",
+    "three quarters of the weights gone": "weights",
+    "half of the neurons gone": "neurons",
+    "cut shape, fresh": "from scratch",
+}
+
+
+def kinds() -> str:
+    """Draw what the same methods lose of six kinds of networks."""
+    rows, axis, y = table("kinds.csv"), Axis(-4, 16, left=96), 4.0
+    shown: list[str] = []
+    for kind, group in groupby(rows, key=lambda row: row["Kind"]):
+        y += 18
+        shown += [text(LEFT, y, f"{kind[0].upper()}{kind[1:]}", font_weight="600")]
+        for row in group:
+            y += 20
+            shown += [text(LEFT, y, SHORT[row["Method"]])]
+            shown += axis.interval(y - 4, row["Loss, points"], colour_of(row["Method"]))
+        y += 8
+    parts = [
+        *axis.scale(y, 4),
+        *shown,
+        text(RIGHT, y + 38, "points lost, 95 % interval over seeds", "end"),
+    ]
+    says = "What each method loses of each kind of network, in points: " + "; ".join(
+        f"{row['Kind']}, {row['Method']}, {row['Loss, points']}" for row in rows
+    )
+    return drawing(360, int(y) + 46, f"{says}.", parts)
+
+
+DRAWN = {"guide.svg": guide, "kinds.svg": kinds}
 
 
 def main() -> None:

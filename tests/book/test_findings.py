@@ -213,6 +213,13 @@ def of_order() -> Iterator[tuple[str, float, Grid]]:
         yield row, found["rate"], {one["rate"]: one["validation loss"] for one in found["tried"]}
 
 
+def of_kinds() -> Iterator[tuple[str, float, Grid]]:
+    for kind, found in records.load("kinds")["kinds"].items():
+        for row, runs in found["rows"].items():
+            if "chosen" in runs:
+                yield f"{kind}, {row}", runs["chosen"], numbers(runs["rates"])
+
+
 def numbers(tried: dict[str, float]) -> Grid:
     return {float(setting): loss for setting, loss in tried.items()}
 
@@ -232,6 +239,7 @@ CHOICES = {
     "distillation": of_distillation,
     "little_data": of_little_data,
     "order": of_order,
+    "kinds": of_kinds,
 }
 
 

@@ -1,4 +1,4 @@
-"""The decision guide says what the records say, and its rule is applied as it is written."""
+"""The decision guide and the table of kinds say what the records say, and the rule is applied as written."""
 
 import csv
 import re
@@ -27,7 +27,7 @@ def rows(name: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize(
     ("name", "collect"),
-    [("guide.csv", guide.table), ("choices.csv", guide.choices)],
+    [("guide.csv", guide.table), ("choices.csv", guide.choices), ("kinds.csv", guide.kinds)],
 )
 def test_each_table_is_what_the_records_say_now(name, collect):
     assert stored(name) == collect(), "run: python book/records/guide.py"
@@ -41,7 +41,7 @@ def test_each_figure_is_what_would_be_drawn_now(name):
     assert 13 * min(1, 358 / width) >= 11, "letters too small on a phone"
 
 
-@pytest.mark.parametrize("name", ["guide"])
+@pytest.mark.parametrize("name", ["guide", "kinds"])
 def test_a_figure_says_every_row_to_who_does_not_see_it(name):
     drawn = intervals.DRAWN[f"{name}.svg"]()
     label = re.search(r'aria-label="([^"]+)"', drawn)[1]
@@ -100,7 +100,37 @@ def test_each_row_leads_to_its_chapter_and_its_record():
 
 def test_on_a_phone_each_cell_says_what_the_head_of_its_column_says():
     css = (ROOT / "book" / "_static" / "book.css").read_text(encoding="utf-8")
-    for name in ("guide", "choices"):
+    for name in ("guide", "choices", "kinds"):
         for place, head in enumerate(stored(f"{name}.csv")[0][1:], start=2):
             said = rf'table\.{name} td:nth-child\({place}\)::before[^{{]*{{ content: "([^"]*): "; }}'
             assert re.search(said, css)[1].lower() == head.lower(), (name, head)
+
+
+# ------------------------------------------------------------------ kinds
+
+
+KINDS = records.load("kinds")
+
+
+def test_every_kind_has_every_row_with_every_seed():
+    assert len(KINDS["kinds"]) == 6
+    for found in KINDS["kinds"].values():
+        assert set(found["rows"]) == {"start", "whole, trained on", *guide.KINDS}
+        for row in found["rows"].values():
+            assert {len(row[key]) for key in ("test", "bytes", "macs")} == {len(KINDS["seeds"])} == {3}
+
+
+@pytest.mark.parametrize("kind", KINDS["kinds"])
+def test_codes_and_zeros_leave_the_work_and_a_cut_takes_it(kind):
+    found = KINDS["kinds"][kind]["rows"]
+    macs, size = ({row: one[key][0] for row, one in found.items()} for key in ("macs", "bytes"))
+    assert macs["8 bits"] == macs["4 bits"] == macs["three quarters of the weights gone"] == macs["start"]
+    assert macs["half of the neurons gone"] == macs["cut shape, fresh"] < macs["start"]
+    assert size["4 bits"] < size["8 bits"] < size["start"] == size["whole, trained on"]
+    assert size["half of the neurons gone"] == size["cut shape, fresh"] < size["start"]
+
+
+def test_what_is_held_has_a_reason():
+    held = {kind: found["held"] for kind, found in KINDS["kinds"].items() if found["held"]}
+    assert set(held) == {"transformer", "GRU"}
+    assert all(why for parts in held.values() for _, _, why in parts)

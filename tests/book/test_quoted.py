@@ -25,7 +25,7 @@ SETTINGS = {"2", "4", "8", "32", "64", "80", "95", "1,000", "3,500"}  # what was
 
 def answers() -> dict[str, str]:
     """Return the text below each question."""
-    parts = re.split(r"^### (.+)$", PAGES["questions"], flags=re.MULTILINE)[1:]
+    parts = re.split(r"^### (.+)$", PAGES["questions"].split("\n(kinds)=")[0], flags=re.MULTILINE)[1:]
     return {
         asked: re.sub(r"^(\([\w-]+\)=|## .*)$", "", text, flags=re.MULTILINE).strip()
         for asked, text in zip(parts[::2], parts[1::2], strict=True)
@@ -35,6 +35,7 @@ def answers() -> dict[str, str]:
 ANSWERS = answers()
 QUOTING = {
     **ANSWERS,
+    "six kinds": PAGES["questions"].split("\n(kinds)=")[1],
     **{f"sheet, {n}": line for n, line in enumerate(PAGES["cheat_sheet"].splitlines()) if "{{" in line},
 }
 each = pytest.mark.parametrize("asked", ANSWERS)
