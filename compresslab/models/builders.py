@@ -37,13 +37,32 @@ def article(
 
 
 def lenet_300_100(
-    fc1: int = 300, fc2: int = 100, classes: int = 10, *, seed: int = 0, device: str = "cpu"
+    fc1: int = 300,
+    fc2: int = 100,
+    classes: int = 10,
+    cosines: int | None = None,
+    *,
+    seed: int = 0,
+    device: str = "cpu",
 ) -> LeNet300:
     """Build LeNet-300-100, 266,610 parameters, with fresh weights drawn from the seed.
 
+    With ``cosines`` its first layer reads that many lowest cosine coefficients in each direction (1 to 28),
+    which are computed from the 28 x 28 pixels, and not the pixels themselves.
+
     Source: LeCun, Bottou, Bengio, Haffner 1998, section III.C (fully connected, two hidden layers).
+
+    >>> lenet_300_100(60, 40, cosines=12)
+    lenet_300_100: 11,550 parameters
+      cosines  Cosines
+      flatten  Flatten
+      fc1      Linear   60 x 144  8,700
+      relu1    ReLU
+      fc2      Linear   40 x 60   2,440
+      relu2    ReLU
+      fc3      Linear   10 x 40     410
     """
-    return _fresh(LeNet300, LeNet300Config(fc1, fc2, classes), seed, device)
+    return _fresh(LeNet300, LeNet300Config(fc1, fc2, classes, cosines), seed, device)
 
 
 def lenet5(

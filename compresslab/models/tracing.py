@@ -11,6 +11,7 @@ from torch.backends import mha
 from torch.nn.modules import transformer
 
 from compresslab.errors import CompressionError
+from compresslab.models.architectures import Cosines
 
 _OPENED = (  # layers of torch that are made of layers
     *(nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.TransformerDecoder, nn.TransformerDecoderLayer),
@@ -33,7 +34,8 @@ class LayerTracer(fx.Tracer):
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         if type(m) in self.opened:
             return False
-        return hasattr(type(m), "quantized") or super().is_leaf_module(m, module_qualified_name)
+        whole = hasattr(type(m), "quantized") or isinstance(m, Cosines)
+        return whole or super().is_leaf_module(m, module_qualified_name)
 
     def create_args_for_root(self, root_fn: Any, is_module: bool, concrete_args: Any = None) -> Any:
         if self.inputs is None:

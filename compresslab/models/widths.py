@@ -20,7 +20,9 @@ class Config:
     def __post_init__(self) -> None:
         for field in fields(self):
             value, what = getattr(self, field.name), f"{field.name} of a network"
-            if field.type is int:
+            if value is None and field.default is None:
+                continue
+            if field.type in (int, int | None):
                 whole(value, what, 1, LARGEST_WIDTH)
             elif field.type is bool and not isinstance(value, bool):
                 raise CompressionError(f"{value!r:.80} was asked for {what}; write True or False.")
@@ -31,8 +33,9 @@ class Config:
                 object.__setattr__(self, field.name, widths)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the keyword arguments as JSON knows them."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        """Return the keyword arguments as JSON knows them; what is None is left out, as in older files."""
+        found = {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,17 @@ class LeNet5Config(ArticleConfig):
 
 @dataclass(frozen=True)
 class LeNet300Config(Config):
-    """Widths of LeNet-300-100."""
+    """Widths of LeNet-300-100; the cosine coefficients in each direction that it sees instead of pixels."""
 
     fc1: int
     fc2: int
     classes: int
+    cosines: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cosines is not None:
+            whole(self.cosines, "cosines of a network", 1, 28)
 
 
 @dataclass(frozen=True)
