@@ -3,16 +3,17 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from itertools import product
 from typing import Any
 
 import torch
-from runs import WORK, Runs
+from runs import WORK, Runs, tuned
 from torch import Tensor, nn
 from torch.nn import functional
 
 import compresslab as cl
 from compresslab import checkpoints, criteria, data, models
-from compresslab.estimating import CodeLength, train_codes
+from compresslab.estimating import CodeLength, grids_of, train_codes
 from compresslab.training import Batch, SoftTargets, Split
 
 KEPT = WORK / "smallest"
@@ -76,20 +77,23 @@ class Budget:
     30 % the price stays.
     """
 
-    def __init__(self, bits: float, steps: int, price: float = 1e-6) -> None:
+    def __init__(self, bits: float, steps: int, price: float = 1e-6, priced: bool = True) -> None:
         self.asked, self.steps, self.price, self.step, self.first = bits, steps, price, 0, 0.0
-        self.bits = 0.0
+        self.priced, self.allowed = priced, math.inf
+        self.bits, self.length = 0.0, CodeLength(1.0)
 
     def __call__(self, model: nn.Module) -> Tensor:
-        bits = CodeLength(1.0).bits(model)
+        if self.step % 25 == 0:
+            self.lengths = self.length.lengths_of(model)
+        bits = self.length.bits(model, self.lengths)
         self.bits = bits.item()
         self.first = self.first or self.bits
         fallen = min(1.0, self.step / (0.4 * self.steps))
-        allowed = self.first ** (1 - fallen) * self.asked**fallen
+        self.allowed = self.first ** (1 - fallen) * self.asked**fallen
         if self.step < 0.7 * self.steps:
-            self.price *= math.exp(0.01 * max(-0.3, min(0.3, self.bits / allowed - 1)))
+            self.price *= math.exp(0.01 * max(-0.3, min(0.3, self.bits / self.allowed - 1)))
         self.step += 1
-        return self.price * bits
+        return self.price * bits if self.priced else 0 * bits
 
 
 @dataclass(frozen=True)
@@ -117,12 +121,15 @@ class Point:
 LENET5 = ((10, 20, 80), (6, 12, 40), (4, 10, 24), (4, 8, 16))
 AFTER = {"digits": (60, 100, 150, 150), "mnist": (6, 8)}
 POINTS = {
-    "digits 1400": Point("digits", "lenet5", LENET5[:2], AFTER["digits"][:2], 300, 1500, (1400, 0.982)),
-    "digits 950": Point("digits", "lenet5", LENET5[:3], AFTER["digits"][:3], 400, 1000, (950, 0.976)),
-    "digits 660": Point("digits", "lenet5", LENET5[:4], AFTER["digits"], 500, 690, (660, 0.97)),
+    "digits 660": Point("digits", "lenet5", LENET5, AFTER["digits"], 300, 680, (660, 0.97)),
+    "digits 950": Point("digits", "lenet5", LENET5[:3], AFTER["digits"][:3], 250, 1030, (950, 0.976)),
+    "digits 1400": Point("digits", "lenet5", LENET5[:2], AFTER["digits"][:2], 200, 1500, (1400, 0.982)),
+    "digits 500": Point("digits", "lenet5", LENET5, AFTER["digits"], 400, 520, (500, 0.97)),
     "lenet5 1520": Point("mnist", "lenet5", LENET5[:2], AFTER["mnist"], 30, 1650, (1520, 0.992)),
     "lenet5 3030": Point("mnist", "lenet5", LENET5[:1], AFTER["mnist"][:1], 30, 3200, (3030, 0.9935)),
 }
+PERCEPTRON = Point("mnist", "lenet_300_100", ((300, 100), (60, 40)), (8, 10), 60, 2150, (2000, 0.9836))
+POINTS["perceptron 2000"] = PERCEPTRON
 COPIES = {"digits": 60, "mnist": 10}
 SOFT, CLEAN = SoftTargets(2.0, 0.8), 0.3
 RATE_FLOATS, RATE_CODES = 3e-3, 2e-3
@@ -136,7 +143,7 @@ def images(name: str) -> data.ImageData:
 
 @cache
 def teacher(name: str) -> nn.Module:
-    """Return who teaches: of the digits the shipped checkpoint, of MNIST a LeNet-5 that learns from its pool."""
+    """Return who teaches: of the digits the shipped checkpoint, of MNIST a LeNet-5 of this script."""
     if name == "digits":
         return checkpoints.load("lenet5")
     path, model = KEPT / f"{name}_teacher.clab", models.lenet5(seed=0)
@@ -179,8 +186,13 @@ def start(point: Point, seed: int) -> nn.Module:
         return cl.load(path)
     if len(point.widths) > 1:
         larger = start(replace(point, widths=point.widths[:-1], floats=point.floats[:-1]), seed)
-    else:
+    elif point.network == "lenet5":
         larger = teacher(point.data)
+    else:
+        model = models.lenet_300_100(*widths, cosines=12, seed=seed)
+        learn(model, lesson(point.data, seed), floats, RATE_FLOATS)
+        cl.save(model, path)
+        return model
     shown = pool(point.data)
     drawn = torch.randperm(len(shown.labels), generator=generator(seed))[:3000].split(500)
     seen = [Split(shown.images[1, part].float() / 255, shown.labels[part]) for part in drawn]
@@ -210,19 +222,99 @@ def run(name: str, seed: int) -> dict:
     }
 
 
-def learn(model: nn.Module, lesson: Lesson, epochs: int, lr: float, penalty: Any = None) -> None:
+def learn(
+    model: nn.Module, lesson: Lesson, epochs: int, lr: float, penalty: Any = None, after_step: Any = None
+) -> None:
     cl.train(
         model, lesson, epochs=epochs, lr=lr, optimizer=ADAM, objective=lesson, penalty=penalty,
-        seed=0, progress=False,
+        after_step=after_step, progress=False,
     )  # fmt: skip
+
+
+# --- what each part adds, on the digits: the same network, the same budget of bits
+
+ABLATED = {"conv1": 4, "conv2": 10, "fc1": 24}
+FIRST, SECOND, ASKED = 60, 120, 850  # epochs in floats, epochs with codes, estimated bytes
+PARTS = ("rate", "distillation", "augmentation")
+RATES = (1e-3, 2e-3, 4e-3)
+
+
+class Zeros:
+    """Keep to the same budget by zeros alone: the smallest weights of all layers go while it is exceeded."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget, self.gone, self.masks = budget, 0.0, []
+
+    def __call__(self, model: nn.Module, lr: float) -> None:
+        early = self.budget.step % 25 == 0 and self.budget.step < 0.7 * self.budget.steps
+        if early or not self.masks:
+            if self.budget.bits > self.budget.allowed:
+                self.gone += 0.015 * (1 - self.gone)
+            sizes = [(floats / floats.std()).abs() for _, floats in grids_of(model) if floats.dim() > 1]
+            least = torch.cat([size.flatten() for size in sizes]).quantile(self.gone)
+            self.masks = [size > least for size in sizes]
+        weights = (floats for _, floats in grids_of(model) if floats.dim() > 1)
+        for floats, mask in zip(weights, self.masks, strict=True):
+            floats.mul_(mask)
+
+
+def part_lesson(parts: tuple[bool, ...], seed: int) -> Lesson:
+    _, distilled, augmented = parts
+    soft, copies = SOFT if distilled else None, COPIES["digits"] if augmented else 1
+    return Lesson(pool("digits"), generator(seed), soft, copies, CLEAN)
+
+
+def ablated(parts: tuple[bool, ...], rate: float, seed: int, judge: bool) -> dict:
+    """Train one row of the ablation."""
+    path = KEPT / f"ablation_{parts[1]:d}{parts[2]:d}_{seed}.clab"
+    if path.exists():
+        model = cl.load(path)
+    else:
+        model = models.lenet5(**ABLATED, seed=seed)
+        learn(model, part_lesson(parts, seed), FIRST, RATE_FLOATS)
+        cl.save(model, path)
+    net, taught = train_codes(model), part_lesson(parts, seed + 100)
+    budget = Budget(8 * ASKED, SECOND * (len(taught.pool.labels) // BATCH), priced=parts[0])
+    learn(net, taught, SECOND, rate, budget, None if parts[0] else Zeros(budget))
+    _, loss = cl.training.read_out(net, images("digits").validation, 500, cl.training.Classification())
+    found = {
+        "validation loss": round(loss, 5),
+        "validation": cl.evaluate(net, images("digits").validation).correct,
+        "estimate": round(CodeLength(1.0).bits(net).item() / 8),
+    }
+    if judge:
+        name = "".join(str(int(part)) for part in parts)
+        torch.save(net.state_dict(), KEPT / f"ablation_{name}_{seed}.pt")
+        found |= {name: cl.evaluate(net, images(name).test).correct for name in ("digits", "mnist")}
+    return found
+
+
+def ablation(runs: Runs) -> dict:
+    """Tune the learning rate of every row at seed 0 by validation's loss, then run every seed."""
+    found = {}
+    for parts in product((True, False), repeat=len(PARTS)):
+        on = ", ".join(name for name, there in zip(PARTS, parts, strict=True) if there) or "none"
+
+        def loss(rate: float, parts: tuple = parts, on: str = on) -> float:
+            return runs.of(("ablation", on, rate, 0), ablated, parts, rate, 0, False)["validation loss"]
+
+        best, tried = tuned(loss, RATES)
+        seeds = [
+            runs.of(("ablation", on, best, seed, "judged"), ablated, parts, best, seed, True)
+            for seed in SEEDS
+        ]
+        found[on] = {"rate": best, "tried": tried, "seeds": seeds}
+    return found
 
 
 def main(names: list[str]) -> None:
     torch.set_num_threads(1)
     KEPT.mkdir(parents=True, exist_ok=True)
-    runs = Runs("smallest", "".join(names[:1]))
+    runs = Runs("smallest", "".join(names[:1]).replace(" ", ""))
+    if names == ["ablation"]:
+        ablation(runs)
     for name, point in POINTS.items():
-        if not names or point.data in names:
+        if not names or name.startswith(tuple(names)):
             for seed in SEEDS:
                 runs.of((name, seed, point.budget, point.codes), run, name, seed)
 

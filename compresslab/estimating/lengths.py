@@ -1,8 +1,8 @@
-"""How many bits will a coder need for rounded weights? A formula with a gradient, and a penalty made of it."""
+"""How many bits will a coder need for rounded weights? A formula with a gradient, and a penalty."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,17 +107,25 @@ class CodeLength:
     def __call__(self, model: nn.Module) -> Float[Tensor, ""]:
         return self.strength * self.bits(model)
 
-    def bits(self, model: nn.Module) -> Float[Tensor, ""]:
-        """Return the estimated bits of all codes, without headers."""
-        found = []
-        for grid, floats in grids_of(model):
-            steps = grid.in_steps(floats)
-            found.append(Lengths.of(steps.round()).bits(steps))
+    def bits(self, model: nn.Module, lengths: Sequence[Lengths] | None = None) -> Float[Tensor, ""]:
+        """Return the estimated bits of all codes, without headers.
+
+        Args:
+            lengths: what ``lengths_of`` said some steps ago; counting anew in every step takes longer than
+                small networks do.
+        """
+        lengths = self.lengths_of(model) if lengths is None else lengths
+        pairs = zip(lengths, grids_of(model), strict=True)
+        return torch.stack([one.bits(grid.in_steps(floats)) for one, (grid, floats) in pairs]).sum()
+
+    def lengths_of(self, model: nn.Module) -> list[Lengths]:
+        """Count the codes of every tensor."""
+        found = [Lengths.of(grid.in_steps(floats).round()) for grid, floats in grids_of(model)]
         if not found:
             raise CompressionError(
                 "The length of codes was asked of a network without any; train what train_codes(model) gives."
             )
-        return torch.stack(found).sum()
+        return found
 
 
 def grids_of(model: nn.Module) -> Iterator[tuple[EighthSteps, Tensor]]:

@@ -19,6 +19,7 @@ from compresslab.exercises.packing_tasks import (
     TRITS,
 )
 from compresslab.exercises.pruning_tasks import COST, ELASTIC, GROUPS, KEPT, MASK, SLOPE
+from compresslab.exercises.rate_tasks import BITS, CHEAPEST, SETTLED
 from compresslab.exercises.reading_tasks import CHANCE, FIRST, READ, SIGNS_OF, SUMS_OF, WORDS
 from compresslab.exercises.repair_tasks import AFTER, ALONE, HELPED
 from compresslab.exercises.search_tasks import FIRST_STEP, PRICE, SPENT
@@ -84,4 +85,7 @@ TASKS: Mapping[str, Task] = {
     "20-3a": PRICE,
     "20-3b": FIRST_STEP,
     "20-3": SPENT,
+    "23-3a": BITS,
+    "23-3b": CHEAPEST,
+    "23-3": SETTLED,
 }

@@ -55,7 +55,10 @@ def test_the_estimate_is_near_the_entropy_of_what_drew_the_codes(density, ratio)
 def test_one_density_for_all_is_half_a_bit_of_structure_away_from_the_plain_count():
     """Of a vector all codes share one density: the length is that of three counts, to the letter."""
     codes = torch.tensor([0.0, 0.0, 3.0, -1.0, 0.0, 1.0, 0.0, -2.0])
-    share, ratio = Fraction(9, 2) / 9, 1 - Fraction(5, 8)  # (4 + 1/2) of 8 + 1; 1 by the mean (7 + 1) of (4 + 1)
+    share, ratio = (
+        Fraction(9, 2) / 9,
+        1 - Fraction(5, 8),
+    )  # (4 + 1/2) of 8 + 1; 1 by the mean (7 + 1) of (4 + 1)
     by_hand = -8 * math.log2(share) + 4 - 4 * math.log2(1 - ratio) - 3 * math.log2(ratio)
     assert length(codes) == pytest.approx(by_hand, rel=1e-6)
 
@@ -96,7 +99,9 @@ def test_a_code_that_is_not_zero_never_costs_less_than_zero(seed, density):
     assert found.further > 0
 
 
-@pytest.mark.parametrize("codes", [torch.zeros(4, 5), torch.ones(4, 5), torch.full((3,), 127.0), torch.zeros(1)])
+@pytest.mark.parametrize(
+    "codes", [torch.zeros(4, 5), torch.ones(4, 5), torch.full((3,), 127.0), torch.zeros(1)]
+)
 def test_extremes_have_a_finite_length(codes):
     assert 0 <= length(codes) < 15 * codes.numel()
 

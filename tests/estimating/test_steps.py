@@ -51,7 +51,10 @@ def test_every_weight_and_bias_trains_as_codes_and_the_model_stays():
     assert not any(isinstance(part, EighthSteps) for part in model.modules())
     for name in ("conv1", "conv2", "fc1", "fc2"):
         for held in ("weight", "bias"):
-            value, grid = getattr(net.get_submodule(name), held), fake_quantizer(net.get_submodule(name), held)
+            value, grid = (
+                getattr(net.get_submodule(name), held),
+                fake_quantizer(net.get_submodule(name), held),
+            )
             codes = value / grid.length
             assert torch.allclose(codes, codes.round(), atol=1e-4)
 

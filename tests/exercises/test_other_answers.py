@@ -785,6 +785,47 @@ def spend_by_path(losses, costs, budget):
     return None
 
 
+def bits_as_product(code, share, ratio):
+    size = abs(code)
+    chance = share / 2 * (1 - ratio) * ratio ** (size - 1) if size else 1 - share
+    return -math.log2(chance)
+
+
+def bits_in_numpy(code, share, ratio):
+    parts = [share, 0.5, 1 - ratio, *[ratio] * (abs(code) - 1)] if code else [1 - share]
+    return -np.log2(parts).sum()
+
+
+def cheapest_of_both_signs(weight, step, price, table):
+    codes = range(1 - len(table), len(table))
+    return min(codes, key=lambda code: (weight - step * code) ** 2 + price * table[abs(code)])
+
+
+def cheapest_in_numpy(weight, step, price, table):
+    sizes = np.arange(len(table))
+    cost = (abs(weight) - step * sizes) ** 2 + price * np.array(table)
+    return np.sign(weight) * cost.argmin()
+
+
+def settled(weights, step, price, rounds, cheapest):
+    codes = [cheapest(weight, step, 0.0, [0.0] * 6) for weight in weights]
+    for _ in range(rounds):
+        sizes = np.abs(codes)
+        share = ((sizes > 0).sum() + 0.5) / (len(sizes) + 1)
+        ratio = np.clip(1 - ((sizes > 0).sum() + 1) / (sizes.sum() + 1), 0.05, 0.95)
+        table = [bits_in_numpy(size, share, ratio) for size in range(6)]
+        codes = [cheapest(weight, step, price, table) for weight in weights]
+    return codes
+
+
+def settled_as_list(weights, step, price, rounds):
+    return [int(code) for code in settled(weights, step, price, rounds, cheapest_of_both_signs)]
+
+
+def settled_in_numpy(weights, step, price, rounds):
+    return np.array(settled(weights, step, price, rounds, cheapest_in_numpy))
+
+
 OTHERS = {
     "01-3a": (positions_by_counting, positions_by_torch),
     "01-3b": (macs_of_groups, macs_of_one_place_by_flops),
@@ -844,6 +885,9 @@ OTHERS = {
     "20-3a": (price_as_fraction, price_as_slope),
     "20-3b": (first_by_nested_loops, first_in_numpy),
     "20-3": (spend_by_recursion, spend_by_path),
+    "23-3a": (bits_as_product, bits_in_numpy),
+    "23-3b": (cheapest_of_both_signs, cheapest_in_numpy),
+    "23-3": (settled_as_list, settled_in_numpy),
 }
 
 
