@@ -72,7 +72,9 @@ def cosine_waves(count: int) -> Float[np.ndarray, "count 28"]:
     True
     """
     waves = [[math.cos(math.pi * (2 * x + 1) * k / 56) for x in range(28)] for k in range(count)]
-    return np.array([[math.sqrt((2 - (k == 0)) / 28) * x for x in wave] for k, wave in enumerate(waves)], "f4")
+    return np.array(
+        [[math.sqrt((2 - (k == 0)) / 28) * x for x in wave] for k, wave in enumerate(waves)], "f4"
+    )
 
 
 class Cosines(nn.Module):

@@ -46,7 +46,8 @@ class QuantizedLayer(nn.Module):
         if name not in self.__dict__.get("coded", ()):
             return super().__getattr__(name)
         _, dtype = self.__dict__["coded"][name]
-        return self._codes(name).dequantize().transpose(0, channel_axis(self)).to(dtype)
+        values = self._codes(name).dequantize().to(dtype)
+        return values.transpose(0, channel_axis(self)) if values.dim() > 1 else values
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         """Move as any module does; a new precision is that of the decoded weights, not of their scales."""

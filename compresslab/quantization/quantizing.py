@@ -17,8 +17,8 @@ from compresslab.quantization.schemes import KMeans
 Schemes = Scheme | Mapping[Any, Scheme | None]
 
 
-def quantize(model: nn.Module, schemes: Schemes | None = None) -> nn.Module:
-    """Quantize the weights of all layers; biases, norms and bare parameters stay in floats.
+def quantize(model: nn.Module, schemes: Schemes | None = None, *, biases: Scheme | None = None) -> nn.Module:
+    """Quantize the weights of all layers; norms and bare parameters stay in floats, and biases unless asked.
 
     A layer stays what it was, with its forward method and hooks, and decodes when it computes. Weights that
     are one tensor stay one. A channel is one of a layer's outputs, in a transposed convolution too.
@@ -29,7 +29,8 @@ def quantize(model: nn.Module, schemes: Schemes | None = None) -> nn.Module:
         schemes: one scheme for every layer, or a mapping to schemes from layers' names, names of modules that
             hold layers, patterns such as ``"encoder.*"``, types of layers, and ``"*"`` for all others; None
             leaves a layer in floats. Leave it out to freeze a fake-quantized model with the schemes it was
-            trained with.
+            trained with, biases too.
+        biases: a scheme for the bias of every layer that gets codes; None leaves them in floats.
 
     Returns:
         A new model that holds codes.
@@ -47,7 +48,7 @@ def quantize(model: nn.Module, schemes: Schemes | None = None) -> nn.Module:
     result = copy_of(model)
     made: dict[tuple[int, Scheme], QuantizedTensor] = {}
     plan = []
-    for weight, scheme in _assign(result, schemes).items():
+    for weight, scheme in _with_biases(_assign(result, schemes), biases).items():
         floats = float_weight(weight.layer, weight.parameter)
         tied = id(floats), scheme  # weights that are one tensor stay one
         made[tied] = code = made.get(tied) or _quantized(weight, scheme)
@@ -57,7 +58,9 @@ def quantize(model: nn.Module, schemes: Schemes | None = None) -> nn.Module:
     return result
 
 
-def fake_quantize(model: nn.Module, schemes: Schemes, learned_step: bool = False) -> nn.Module:
+def fake_quantize(
+    model: nn.Module, schemes: Schemes, learned_step: bool = False, *, biases: Scheme | None = None
+) -> nn.Module:
     """Prepare a model for training through quantization.
 
     Its layers compute with decoded weights, while the optimizer moves the float weights behind
@@ -65,7 +68,7 @@ def fake_quantize(model: nn.Module, schemes: Schemes, learned_step: bool = False
 
     Args:
         model: a network in floats.
-        schemes: as in ``quantize``.
+        schemes, biases: as in ``quantize``.
         learned_step: let the optimizer move the scales too (Symmetric), or the centroids instead of the
             weights, each weight bound to the centroid it starts at (KMeans).
 
@@ -80,7 +83,7 @@ def fake_quantize(model: nn.Module, schemes: Schemes, learned_step: bool = False
     """
     result = copy_of(model)
     made: dict[int, FakeQuantize] = {}
-    for weight, scheme in _assign(result, schemes).items():
+    for weight, scheme in _with_biases(_assign(result, schemes), biases).items():
         layer, name = weight.layer, weight.parameter
         if (trained := fake_quantizer(layer, name)) is not None:
             raise CompressionError(
@@ -137,6 +140,19 @@ def _assign(model: nn.Module, schemes: Schemes | None) -> dict[Weight, Scheme]:
             weight.refuse_computed()
     _check_ties(left, chosen)
     return chosen
+
+
+def _with_biases(chosen: Mapping[Weight, Scheme], scheme: Scheme | None) -> dict[Weight, Scheme]:
+    """Put the biases beside their layers' weights: those that get a scheme, or were trained through one."""
+    found = dict(chosen)
+    for weight in chosen:
+        layer = weight.layer
+        if weight.parameter != "weight" or getattr(layer, "bias", None) is None:
+            continue
+        trained = fake_quantizer(layer, "bias")
+        if (own := scheme or (trained and trained.scheme)) is not None:
+            found[Weight(tuple(f"{name}.bias" for name in weight.names), layer, "bias")] = own
+    return found
 
 
 def _check_ties(left: Sequence[Weight], chosen: Mapping[Weight, Scheme]) -> None:

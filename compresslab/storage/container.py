@@ -9,7 +9,7 @@ import os
 import stat
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from io import BufferedIOBase
 from pathlib import Path
 from types import MappingProxyType
@@ -19,10 +19,10 @@ from torch import nn
 from tqdm import tqdm
 
 from compresslab.coding.planes import CODERS
-from compresslab.errors import CompressionError, FormatError
+from compresslab.errors import CompressionError, FormatError, one_of
 from compresslab.models.builders import build, builder_of
 from compresslab.models.checking import check_model
-from compresslab.storage import integers
+from compresslab.storage import compact, integers
 from compresslab.storage.files import target_of, write_whole
 from compresslab.storage.header import HEADER_COST, LARGEST_HEADER, MAGIC, PRELUDE, VERSION, Entry, Header
 from compresslab.storage.limits import MAX_BYTES, check_limit, check_work, most_work
@@ -33,7 +33,7 @@ from compresslab.storage.tensors import Stored, Written, from_stream, tie, write
 PARTS = ("header", "codes", "scales", "indices", "biases", "weights")
 
 
-def save(model: nn.Module, path: str | Path, *, plain: bool = False) -> None:
+def save(model: nn.Module, path: str | Path, *, plain: bool = False, coding: str | None = None) -> None:
     """Write a model to one file, whole or not at all.
 
     The bytes go to a temporary file beside the target, which takes its place in one step: a save that
@@ -45,6 +45,10 @@ def save(model: nn.Module, path: str | Path, *, plain: bool = False) -> None:
         path: the file; the ending is by custom ``.clab``.
         plain: write codes side by side and numbers as they are. Otherwise each tensor is written in
             whatever way takes the fewest bytes (chapter 18); what is loaded is the same.
+        coding: ``"mixing"`` for the smallest files (chapter 23): one of the book's networks, its weights as
+            codes of ``Symmetric`` with one scale each, its biases too or in floats. All codes become one
+            number with hardly a header. A scheme's bits come back as the fewest that hold the codes. It is
+            slow, and refuses a network of more than about 40,000 weights.
 
     Raises:
         CompressionError: the model holds something that no file can hold, or the path is a folder, is
@@ -54,7 +58,7 @@ def save(model: nn.Module, path: str | Path, *, plain: bool = False) -> None:
     Chapter: 02.
     """
     target = target_of(path)
-    write_whole(target, _pieces(model, () if plain else tuple(CODERS))[0])
+    write_whole(target, _written(model, () if plain else tuple(CODERS), plain, coding)[0])
 
 
 def load(
@@ -89,12 +93,16 @@ def load(
 
 
 def encode(
-    model: nn.Module, *, plain: bool = False, coders: Collection[str] = tuple(CODERS)
+    model: nn.Module,
+    *,
+    plain: bool = False,
+    coders: Collection[str] = tuple(CODERS),
+    coding: str | None = None,
 ) -> tuple[bytes, Mapping[str, int]]:
     """Write a model as the bytes of a file, and count them by part.
 
     Args:
-        model, plain: as in ``save``.
+        model, plain, coding: as in ``save``.
         coders: those that may write a tensor's planes, to see what one of them is worth.
 
     Returns:
@@ -109,10 +117,11 @@ def encode(
     >>> parts["weights"] + parts["biases"], sum(parts.values()) == len(data)
     (1334104, True)
     """
-    pieces, header = _pieces(model, () if plain else coders)
-    parts = Counter({"header": len(pieces[0]) + len(pieces[1])})
-    for entry in header.entries:
+    pieces, entries = _written(model, () if plain else coders, plain, coding)
+    parts, size = Counter(), sum(map(len, pieces))
+    for entry in entries:
         parts.update(entry.bytes_by_part)
+    parts["header"] += size - sum(parts.values())
     return b"".join(pieces), MappingProxyType({part: parts[part] for part in PARTS})
 
 
@@ -133,7 +142,25 @@ def contents(data: bytes, max_bytes: int = MAX_BYTES) -> tuple[Entry, ...]:
     >>> contents(encode(models.article())[0])[1].bytes_by_part
     {'biases': 128}
     """
+    if compact.is_compact(data[:1]):
+        check_limit(len(data), max_bytes)
+        return compact.read(data, max_bytes).entries
     return _read_header(io.BytesIO(data), len(data), max_bytes).entries
+
+
+def _written(
+    model: nn.Module, coders: Collection[str], plain: bool, coding: str | None
+) -> tuple[list[bytes], Sequence[Entry]]:
+    """Return a file's pieces, in their order, and what it says of each tensor."""
+    if coding is None:
+        pieces, header = _pieces(model, coders)
+        return pieces, header.entries
+    one_of(coding, ("mixing",), "coding")
+    if plain:
+        raise CompressionError("A plain file has no coding; leave out one of plain=True and coding='mixing'.")
+    check_model(model)
+    data, entries = compact.write(model)
+    return [data], entries
 
 
 def _pieces(model: nn.Module, coders: Collection[str]) -> tuple[list[bytes], Header]:
@@ -162,6 +189,11 @@ def _pieces(model: nn.Module, coders: Collection[str]) -> tuple[list[bytes], Hea
 def _load(
     stream: BufferedIOBase, size: int, into: nn.Module | None, max_bytes: int, example: Any
 ) -> nn.Module:
+    check_limit(size, max_bytes)
+    start = stream.read(1)
+    if compact.is_compact(start):
+        return _load_compact(compact.read(start + stream.read(), max_bytes), into, example)
+    stream.seek(0)
     header = _read_header(stream, size, max_bytes)
     if integers.is_of_integers(header.builder):
         with refusing("The file does not hold an integer network that can be built"):
@@ -184,6 +216,15 @@ def _load(
         integers.fill_integers(model, values)
     else:
         fill(model, values)
+    return model.eval()
+
+
+def _load_compact(found: compact.Compact, into: nn.Module | None, example: Any) -> nn.Module:
+    model = build(*found.builder, device="meta") if into is None else into
+    if into is not None and not any(tensor.is_meta for tensor in into.parameters()):
+        check_model(into)
+    check_fit(found.entries, model, resize=into is not None, example=example)
+    fill(model, found.values)
     return model.eval()
 
 

@@ -101,7 +101,8 @@ def _check_slot(
     module = model.get_submodule(layer)
     if leaf not in module._parameters and leaf not in module._buffers:
         raise CompressionError(f"{entry.name} is no parameter or buffer of {type(module).__name__}.")
-    if entry.scheme is not None and not (layer and (id(module), leaf) in weights):
+    coded = (id(module), "weight" if leaf == "bias" else leaf)  # the bias of a layer with a weight
+    if entry.scheme is not None and not (layer and coded in weights):
         raise CompressionError(f"{entry.name} is quantized in the file; only layers inside a module can be.")
 
 
@@ -142,7 +143,9 @@ def fill(model: nn.Module, values: Mapping[str, Stored]) -> None:
 
 def _unturned(shape: tuple[int, ...], scheme: Scheme | None, name: str, model: nn.Module) -> tuple[int, ...]:
     """Return a shape as the module has it: codes have their output channels on the first axis."""
-    axis = 0 if scheme is None else channel_axis(model.get_submodule(name.rpartition(".")[0]))
+    axis = (
+        0 if scheme is None or len(shape) < 2 else channel_axis(model.get_submodule(name.rpartition(".")[0]))
+    )
     return (shape[axis], *shape[1:axis], shape[0], *shape[axis + 1 :]) if 0 < axis < len(shape) else shape
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Int
 from numpy import ndarray
 from torch import fx, nn
@@ -225,7 +226,8 @@ def example_of(model: nn.Module, example: Inputs | None) -> Inputs:
         return example
     if example is None and isinstance(model, Network):
         channels = getattr(model.config, "channels", 1)
-        return next(model.parameters()).new_zeros((1, channels, 28, 28), device="cpu")
+        kind = next((p.dtype for p in model.parameters()), torch.float32)  # none where biases are codes too
+        return torch.zeros((1, channels, 28, 28), dtype=kind)
     raise CompressionError(
         f"What {type(model).__name__:.80} reads is not known; give an example of the right shape: a tensor, "
         "say example=torch.zeros(1, 3, 224, 224), a tuple of arguments, or a mapping by keyword."
