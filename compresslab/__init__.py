@@ -3,7 +3,7 @@
 Values are frozen dataclasses that work on tensors; verbs work on a model and return a new one.
 What serves notebooks (plots, widgets, ...) loads when first used, so that the import stays light.
 
-Thirteen rooms, each a folder that answers one question; a room imports from those below it only. ``EVENING``
+Fourteen rooms, each a folder that answers one question; a room imports from those below it only. ``EVENING``
 names the modules that one should read in order to know the package, from the lowest room to the highest.
 """
 

@@ -3,6 +3,7 @@
 ROOMS = (
     "models",
     "quantization",
+    "estimating",
     "training",
     "surgery",
     "coding",

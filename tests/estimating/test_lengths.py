@@ -11,6 +11,7 @@ from torch import nn
 
 import compresslab as cl
 from compresslab import models
+from compresslab.coding import mixing
 from compresslab.estimating import CodeLength, EighthSteps, Lengths, train_codes
 
 
@@ -32,6 +33,19 @@ def entropy(share: torch.Tensor, ratio: float) -> float:
     decision = -(share * share.log2() + (1 - share) * (1 - share).log2())
     size = -math.log2(1 - ratio) - ratio / (1 - ratio) * math.log2(ratio)
     return float((decision + share * (1 + size)).sum())
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (16, 128), (12, 6, 5, 5)])
+@pytest.mark.parametrize(("density", "ratio"), [(0.1, 0.2), (0.3, 0.4), (0.5, 0.6)])
+def test_the_coder_writes_what_was_estimated_and_what_it_costs_to_learn_the_densities(shape, density, ratio):
+    """The estimate knows every row's and column's count; a coder learns each of n draws for log2(n) / 2 bits."""
+    columns = (1, *shape[1:])
+    logits = math.log(density / (1 - density)) + torch.randn(columns, generator=generator(3))
+    codes = drawn(shape, torch.sigmoid(logits.double()), ratio, 4)
+    down, across = codes.flatten(1).shape
+    learned = (down * math.log2(across) + across * math.log2(down)) / 2
+    written = 8 * len(mixing.encode([codes.int().numpy()]).data)
+    assert 0 < written - length(codes) < learned + 0.02 * length(codes)
 
 
 def length(codes: torch.Tensor) -> float:
@@ -113,8 +127,9 @@ def test_the_penalty_is_the_sum_over_all_tensors_biases_too():
     net = train_codes(models.lenet5(3, 4, 5))
     codes = {name: t.codes.float() for name, t in frozen(net).items()}
     assert len(codes) == 8
-    assert float(CodeLength(1.0).bits(net)) == pytest.approx(sum(length_at(net, n) for n in codes), rel=1e-6)
-    assert float(CodeLength(0.25)(net)) == pytest.approx(float(CodeLength(1.0)(net)) / 4)
+    whole = CodeLength(1.0).bits(net).item()
+    assert whole == pytest.approx(sum(length_at(net, name) for name in codes), rel=1e-6)
+    assert CodeLength(0.25)(net).item() == pytest.approx(whole / 4)
 
 
 def frozen(net: nn.Module) -> dict:
@@ -129,7 +144,7 @@ def length_at(net: nn.Module, name: str) -> float:
     """The length at the unrounded floats, by the counts of the codes."""
     part = net.get_submodule(name)
     floats = net.get_parameter(f"{name.rpartition('.')[0]}.original")
-    return float(Lengths.of(part.freeze(floats).codes.float()).bits(part.in_steps(floats)))
+    return Lengths.of(part.freeze(floats).codes.float()).bits(part.in_steps(floats)).item()
 
 
 def test_the_penalty_makes_codes_shorter_and_steps_coarser():

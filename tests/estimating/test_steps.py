@@ -14,6 +14,7 @@ from compresslab import models
 from compresslab.estimating import EighthSteps, train_codes
 from compresslab.quantization.fake import fake_quantizer
 from compresslab.quantization.uniform import Symmetric
+from compresslab.storage import encode
 
 steps = st.floats(2.0**-20, 2.0**20)
 
@@ -57,6 +58,18 @@ def test_every_weight_and_bias_trains_as_codes_and_the_model_stays():
             )
             codes = value / grid.length
             assert torch.allclose(codes, codes.round(), atol=1e-4)
+
+
+def test_what_was_trained_is_what_the_file_holds(tmp_path):
+    """Every step takes one byte there, and the network that comes back answers alike."""
+    net = train_codes(models.lenet5(3, 4, 5))
+    images = torch.rand(16, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    cl.train(net, [(images, torch.arange(16) % 10)] * 3, epochs=1, progress=False)
+    cl.save(cl.quantize(net), tmp_path / "small.clab", coding="mixing")
+    again = cl.load(tmp_path / "small.clab")
+    with torch.no_grad():
+        assert torch.equal(again(images), net(images))
+    assert encode(again, coding="mixing")[1]["scales"] == 8
 
 
 @pytest.mark.parametrize("step", [0.0, -1.0, math.inf, math.nan])
