@@ -212,6 +212,11 @@ def of_order() -> Iterator[tuple[str, float, Grid]]:
         yield row, found["rate"], {one["rate"]: one["validation loss"] for one in found["tried"]}
 
 
+def of_smallest() -> Iterator[tuple[str, float, Grid]]:
+    for row, found in records.load("smallest")["ablation"]["rows"].items():
+        yield row, found["rate"], numbers(found["tried"])
+
+
 def numbers(tried: dict[str, float]) -> Grid:
     return {float(setting): loss for setting, loss in tried.items()}
 
@@ -231,6 +236,7 @@ CHOICES = {
     "distillation": of_distillation,
     "little_data": of_little_data,
     "order": of_order,
+    "smallest": of_smallest,
 }
 
 
