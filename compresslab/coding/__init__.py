@@ -8,7 +8,7 @@ from compresslab.coding.steps import LOWEST, nearest_step, steps
 
 # fmt: off
 __all__ = [
-    "CODERS", "LARGEST_COUNT", "LOWEST", "Coding", "Natural", "Stream", "huffman", "mixing", "nearest_step", "pack", "packed_size", "places",
-    "ranges", "steps", "unpack", "write_codes", "write_places",
+    "CODERS", "LARGEST_COUNT", "LOWEST", "Coding", "Natural", "Stream", "huffman", "mixing", "nearest_step",
+    "pack", "packed_size", "places", "ranges", "steps", "unpack", "write_codes", "write_places",
 ]
 # fmt: on

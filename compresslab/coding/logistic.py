@@ -1,4 +1,4 @@
-"""One bit after another: several guesses are mixed into a probability, and the bit costs what it is worth.
+"""One bit after another: guesses are mixed into a probability, and the bit costs what that is worth.
 
 All numbers are integers, so that every machine computes the same ones. A probability counts 65536ths. Guesses
 are mixed as log-odds, in 256ths, where adding two guesses means adding their evidence. Whoever reads does what
@@ -8,6 +8,7 @@ the writer did, and takes each bit from the data: ``Reader`` is a ``Writer`` tha
 import math
 from collections.abc import Hashable, Sequence
 from functools import cache
+from operator import mul
 
 import numpy as np
 
@@ -18,19 +19,24 @@ UNIT, REACH = 256, 12  # parts of a log-odd, and the largest log-odds
 SURE = 1 << 5  # no bit is more certain than this many 65536ths
 _FINE = 6  # bits by which a state is finer than a probability
 _LOW = 1 << 32  # the range of the code stays above
+_END = UNIT * REACH
+_WEIGHT, _RATE = ONE // 5, 82  # of a guess at first; by how much it learns, a 50th for errors and odds of 1
+_LIMIT = 255  # a state that was asked more often moves no less
+_SHARES = [ONE // (n + 2) for n in range(_LIMIT + 1)]  # by which the n-th answer moves a state
+_TRUST = [ONE * n // (n + 1) for n in range(_LIMIT + 1)]
 
 Squash = tuple[list[int], list[int]]
 
 
 @cache
 def tables() -> Squash:
-    """Return the probabilities of all log-odds from ``-REACH`` on, and the log-odds of all probabilities.
+    """Return the probabilities of log-odds from ``-REACH`` on, and the log-odds of all probabilities.
 
     The first is ``ONE / (1 + exp(-x / UNIT))``, rounded; the exponential comes from its series, in integers of
     64 bits after the point. The second holds the largest log-odds whose probability is not above.
 
     >>> squash, stretch = tables()
-    >>> squash[REACH * UNIT], squash[(REACH + 1) * UNIT], stretch[ONE // 2]
+    >>> squash[_END], squash[_END + UNIT], stretch[ONE // 2]
     (32768, 47911, 0)
     """
     one = term = step = 1 << 64
@@ -38,12 +44,12 @@ def tables() -> Squash:
         term //= place * UNIT
         step += term
     powers, power = [], one
-    for _ in range(REACH * UNIT + 1):
+    for _ in range(_END + 1):
         powers.append((2 * ONE * power + power + one) // (2 * (power + one)))
         power = power * step >> 64
     squash = [ONE - value for value in powers[:0:-1]] + powers
-    stretch = np.searchsorted(squash, np.arange(ONE), side="right") - 1 - REACH * UNIT
-    return squash, stretch.clip(-REACH * UNIT).tolist()
+    stretch = np.searchsorted(squash, np.arange(ONE), side="right") - 1 - _END
+    return squash, stretch.clip(-_END).tolist()
 
 
 class Writer:
@@ -118,14 +124,16 @@ class Reader(Writer):
 class Mixer:
     """Guess the next bit from what followed the same contexts before, mix the guesses, and learn.
 
-    A context's state is how likely a 1 is, and how often it was asked: the first answers move it most. A new
-    context starts with the state of the broadest, which comes first. The guesses' weights, a set for each
-    kind of bit, follow the gradient of the code length.
+    A context's state is how likely a 1 is, and how often it was asked: the first answers move it most. The
+    first context of a bit is the broadest, and where a new one starts. Its log-odds count as they are; those
+    of the others by how far they lie from it, less where a context was asked rarely, times a weight. The
+    weights, a set for each kind of bit, follow the gradient of the code length.
 
     Source: Mahoney, Adaptive Weighing of Context Models, Florida Tech CS-2005-16, section 3.
 
     Args:
         coder: where the bits go to, or come from.
+        most_bits: how many there may be.
     """
 
     def __init__(self, coder: Writer, most_bits: float = math.inf) -> None:
@@ -141,42 +149,39 @@ class Mixer:
             bit: 0 or 1; whatever, if the coder reads.
             kind: whose weights mix the guesses.
             contexts: the broadest first.
-            first: the chance that a new broadest context gives, in 65536ths.
+            first: the chance that it gives when it is new, in 65536ths.
+
+        Raises:
+            FormatError: there are too many bits.
         """
-        states, stretch, found, odds, total = self.states, self.stretch, [], [], 0
-        weights = self.weights.get(kind)
-        if weights is None:
-            share = ONE // len(contexts)
-            weights = self.weights[kind] = [share + (SHARE if len(contexts) > 1 else 0)] * len(contexts)
-        base = first << _FINE
-        for place, context in enumerate(contexts):
-            state = states.get(context)
-            if state is None:
+        states, stretch = self.states, self.stretch
+        found = [state := states.setdefault(contexts[0], [first << _FINE, 0])]
+        base, broad = state[0], stretch[state[0] >> _FINE]
+        odds = [broad]
+        for context in contexts[1:]:
+            if (state := states.get(context)) is None:
                 state = states[context] = [base, 0]
-            if not place:
-                base = state[0]
             found.append(state)
-            odd = stretch[state[0] >> _FINE]
-            odds.append(odd)
-            total += weights[place] * odd
-        reach = REACH * UNIT
-        total >>= 16
-        chance = self.squash[max(-reach, min(reach, total)) + reach]
-        chance = max(SURE, min(ONE - SURE, chance))
-        bit = self.coder.code(bit, chance)
-        error = ((bit << 16) - chance) * RATE
+            odds.append((stretch[state[0] >> _FINE] - broad) * _TRUST[state[1]] >> 16)
+        if (weights := self.weights.get(kind)) is None:
+            weights = self.weights[kind] = [ONE, *[_WEIGHT] * (len(contexts) - 1)]
+        mixed = sum(map(mul, weights, odds)) >> 16
+        chance = self.squash[max(-_END, min(_END, mixed)) + _END]
+        bit = self.coder.code(bit, chance := max(SURE, min(ONE - SURE, chance)))
+        self._learn(bit, chance, found, odds, weights)
+        return bit
+
+    def _learn(
+        self, bit: int, chance: int, states: list[list[int]], odds: list[int], weights: list[int]
+    ) -> None:
+        """Move states to what was seen, and weights to where they would have guessed it better."""
+        error = ((bit << 16) - chance) * _RATE
         goal = ONE - 1 << _FINE if bit else 0
-        for place, state in enumerate(found):
+        for place, state in enumerate(states):
             weights[place] += error * odds[place] >> 20
             state[0] += (goal - state[0]) * _SHARES[state[1]] >> 16
-            if state[1] < LIMIT:
-                state[1] += 1
+            state[1] = min(state[1] + 1, _LIMIT)
         self.bits += 1
         self.cost -= math.log2((chance if bit else ONE - chance) / ONE)
         if self.bits > self.most_bits:
             raise FormatError(f"More than {self.most_bits:,.0f} bits were read; no file may have so many.")
-        return bit
-
-
-SHARE, RATE, LIMIT = 9830, 82, 255
-_SHARES = [10 * ONE // (10 * n + 16) for n in range(LIMIT + 1)]

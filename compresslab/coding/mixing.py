@@ -1,4 +1,4 @@
-"""Write small integers, mostly zeros, in the fewest bytes: every bit is guessed from all that is near it.
+"""Write small integers, mostly zeros, in the fewest bytes: each bit is guessed from all that is near it.
 
 A value is a row of bits: is it zero, is it negative, is its magnitude above 1, above 2, and so on. Each bit is
 coded with a probability that ``logistic`` mixes from several contexts: the tensor, its row, its column, the
@@ -49,8 +49,8 @@ def encode(tensors: Tensors) -> Mixed:
     """Write integers from -127 to 127, all tensors as one number.
 
     Args:
-        tensors: weights of layers in the order in which they compute, each followed by its bias if it has one.
-            A bias has one axis.
+        tensors: weights of layers in the order in which they compute, each followed by its bias if it has
+            one. A bias has one axis.
 
     Raises:
         CompressionError: an integer is larger, or a tensor is empty.
@@ -64,11 +64,8 @@ def encode(tensors: Tensors) -> Mixed:
     28
     """
     for tensor in tensors:
-        if (
-            not tensor.size
-            or not np.issubdtype(tensor.dtype, np.integer)
-            or np.abs(tensor.astype(int)).max() > LARGEST
-        ):
+        whole = tensor.size and tensor.ndim and np.issubdtype(tensor.dtype, np.integer)
+        if not whole or np.abs(tensor.astype(int)).max() > LARGEST:
             raise CompressionError(
                 f"Mixing is for tensors of whole numbers from {-LARGEST} to {LARGEST}; found shape "
                 f"{tensor.shape} of {tensor.dtype}."
@@ -133,7 +130,8 @@ def sides(shapes: Sequence[Shape]) -> list[int]:
 class _Tensor:
     """Code one tensor's values.
 
-    Contexts are named by the tensor's number, a letter, and what they tell apart.
+    Contexts are named by the tensor's number, a word, and what they tell apart; weights by the sort of tensor
+    (bias, without an order, in maps) and the kind of bit.
     """
 
     def __init__(self, mixer: Mixer, number: int, side: int) -> None:
@@ -155,6 +153,7 @@ class _Tensor:
             before = row[column - 2] if x > 1 else 0
             over = row[column - side] if y else 0
             beside = row[column - side + 1] if y and x < side - 1 else 0
+            corner = row[column - side - 1] if y and x else 0
             near = (left != 0) + (over != 0) + (beside != 0) + (before != 0)
             zero = [
                 t,
@@ -164,11 +163,13 @@ class _Tensor:
                 (t, "map", one, left != 0),
                 (t, "place", place),
                 (t, "kernel", at, one),
+                (t, "around", left != 0, over != 0, beside != 0, corner != 0),
             ]
+            pull = 2 * left + 2 * over + beside + corner
             sign = [
                 (t, "sign"),
                 (t, "beside", (left > 0) - (left < 0), (over > 0) - (over < 0)),
-                (t, "above", (up > 0) - (up < 0)),
+                (t, "pull", max(-3, min(3, pull))),
             ]
             row[column] = self._value(row[column], zero, sign, min(abs(left) + abs(over), 4))
 
@@ -184,14 +185,14 @@ class _Tensor:
 
     def _value(self, value: int, zero: Sequence[Hashable], sign: Sequence[Hashable], near: int) -> int:
         """Code a value: whether it is zero, its sign, its magnitude."""
-        t, code, size = self.number, self.mixer.code, abs(value)
-        if not code(value != 0, (t, "zero"), zero, _SEEN):
+        t, code, size, sort = self.number, self.mixer.code, abs(value), min(self.side, 2)
+        if not code(value != 0, (sort, "zero"), zero, _SEEN):
             return 0
-        negative = code(value < 0, (t, "sign"), sign, ONE // 2)
+        negative = code(value < 0, (sort, "sign"), sign, ONE // 2)
         found = 1
         while found < _COUNTED and code(
             size > found,
-            (t, "size"),
+            (sort, "size"),
             [(t, "size", min(found, 12)), (t, "size", min(found, 6), near)],
             _SEEN,
         ):

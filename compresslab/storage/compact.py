@@ -5,14 +5,12 @@ from the builder and its arguments, and a tensor brings one byte, its step. The 
 what each byte means.
 """
 
-import inspect
 import io
 import math
 import struct
 from binascii import crc_hqx
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,10 +19,11 @@ from torch import Tensor, nn
 from compresslab.coding import mixing
 from compresslab.coding.steps import LOWEST, steps
 from compresslab.errors import CompressionError, FormatError
-from compresslab.models.builders import BUILDERS, build, builder_of
+from compresslab.models.builders import build, builder_of
 from compresslab.quantization.granularity import PerTensor
 from compresslab.quantization.scheme import QuantizedTensor
 from compresslab.quantization.uniform import Symmetric
+from compresslab.storage.arguments import one_byte, read_builder, write_builder
 from compresslab.storage.header import Builder, Entry
 from compresslab.storage.limits import MAX_BYTES, check_limit, check_work, most_work
 from compresslab.storage.slots import tensors_of
@@ -32,7 +31,6 @@ from compresslab.storage.strict import refusing
 from compresslab.storage.tensors import Stored, check_values
 
 FORM, VERSION = 0xC0, 1  # the first byte is their sum
-OWN = ("article", "lenet_300_100", "lenet5", "residual")  # builders by number; new ones come behind
 SCALE, FLOATS = 254, 255  # instead of a step: a scale of four bytes, or numbers of four bytes each
 
 
@@ -75,22 +73,29 @@ def write(model: nn.Module) -> tuple[bytes, tuple[Mixed, ...]]:
 
     Raises:
         CompressionError: it is another network, has tensors that are neither codes of ``Symmetric`` with one
-            scale nor float32, or would take too long to be read.
+            scale, decoded to float32, nor float32 themselves, or would take too long to be read.
     """
     builder, slots = builder_of(model), tensors_of(model)
     if builder is None:
         raise CompressionError(
-            f"coding='mixing' is for the book's own networks; {type(model).__name__:.80} is none of them, or its "
-            "modules are no longer those of its builder. Save it without."
+            f"coding='mixing' is for the book's own networks; {type(model).__name__:.80} is none of them, or "
+            "its modules are no longer those of its builder. Save it without."
         )
-    values = {name: _checked(name, slots[name]) for name in _slots(builder)}
-    head = bytes([OWN.index(builder[0]) | len(given := _given(builder)) << 4]) + b"".join(given)
-    head += b"".join(_beside(value) for value in values.values())
-    coded = [value.codes.cpu().numpy() for value in values.values() if isinstance(value, QuantizedTensor)]
+    values = {name: _checked(name, slots[name], model) for name in _slots(builder)}
+    if len({id(value) for value in slots.values()}) < len(slots):
+        raise CompressionError(
+            "coding='mixing' does not know tensors that are one; save the network without."
+        )
+    coded = [value.codes.numpy() for value in values.values() if isinstance(value, QuantizedTensor)]
     if not coded:
         raise CompressionError("coding='mixing' is for codes, and this network has none: quantize it first.")
-    number = mixing.encode(coded)
-    check_work(mixing.BIT * number.bits, len(number.data), MAX_BYTES)
+    most = most_work(0, MAX_BYTES) / mixing.BIT
+    if sum(code.size for code in coded) > most or (number := mixing.encode(coded)).bits > most:
+        raise CompressionError(
+            f"coding='mixing' is slow: it writes at most {most:,.0f} bits, one for a zero and more for others. "
+            f"This network has {sum(code.size for code in coded):,} codes; cut neurons, or save it without."
+        )
+    head = write_builder(builder) + b"".join(_beside(value) for value in values.values())
     data = bytes([FORM + VERSION]) + _checksum(head + number.data) + head + number.data
     return data, _entries(values, number.lengths)
 
@@ -110,22 +115,20 @@ def read(data: bytes, max_bytes: int) -> Compact:
         raise FormatError("The checksum is wrong: the file was cut short or changed. Fetch or save it again.")
     rest = io.BytesIO(data[3:])
     with refusing("The file does not hold a network that can be built"):
-        builder = _read_builder(rest)
+        builder = read_builder(rest)
         slots = _slots(builder)
-    count = sum(map(math.prod, slots.values()))
-    check_limit(len(data) + mixing.BYTES * count, max_bytes)
-    check_work(mixing.BIT * count, len(data), max_bytes)
-    steps_or_floats = {name: _read_beside(rest, name, shape) for name, shape in slots.items()}
-    coded = {name: step for name, step in steps_or_floats.items() if isinstance(step, float)}
+    beside = {name: _read_beside(rest, name, shape) for name, shape in slots.items()}
+    coded = {name: scale for name, scale in beside.items() if isinstance(scale, float)}
     if not coded:
         raise FormatError("The file holds no codes; it would have been written in the usual form.")
+    count = sum(math.prod(slots[name]) for name in coded)
+    check_limit(2 * len(data) + mixing.BYTES * count, max_bytes)
+    check_work(mixing.BIT * count, len(data), max_bytes)
     most = most_work(len(data), max_bytes) / mixing.BIT
     codes, lengths = mixing.decode(rest.read(), [slots[name] for name in coded], most)
-    values: dict[str, Stored] = {
-        name: value for name, value in steps_or_floats.items() if isinstance(value, Tensor)
-    }
-    for (name, step), found in zip(coded.items(), codes, strict=True):
-        values[name] = _quantized(torch.from_numpy(found), step)
+    values: dict[str, Stored] = {name: value for name, value in beside.items() if isinstance(value, Tensor)}
+    for (name, scale), found in zip(coded.items(), codes, strict=True):
+        values[name] = _quantized(torch.from_numpy(found), scale)
         with refusing(f"{name!r:.80}"):
             check_values(values[name])
     return Compact(builder, values, _entries({name: values[name] for name in slots}, lengths))
@@ -143,14 +146,16 @@ def _slots(builder: Builder) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def _checked(name: str, value: Stored) -> Stored:
+def _checked(name: str, value: Stored, model: nn.Module) -> Stored:
     """Return a tensor that this form can hold, codes with the fewest bits.
 
     Raises:
         CompressionError: it cannot hold it.
     """
     if isinstance(value, QuantizedTensor):
-        if isinstance(value.scheme, Symmetric) and value.scheme.granularity == PerTensor():
+        layer, _, leaf = name.rpartition(".")
+        floats = getattr(model.get_submodule(layer), leaf).dtype == torch.float32
+        if floats and isinstance(value.scheme, Symmetric) and value.scheme.granularity == PerTensor():
             check_values(value)
             return _quantized(value.codes.cpu(), float(value.parameters["scale"]))
     elif value.dtype == torch.float32 and value.layout == torch.strided:
@@ -180,7 +185,7 @@ def _beside(value: Stored) -> bytes:
 
 
 def _read_beside(rest: io.BytesIO, name: str, shape: tuple[int, ...]) -> Tensor | float:
-    if (kind := _byte(rest)) < SCALE:
+    if (kind := one_byte(rest)) < SCALE:
         return list(steps())[kind]
     count = 1 if kind == SCALE else math.prod(shape)
     if len(raw := rest.read(4 * count)) < 4 * count:
@@ -203,60 +208,6 @@ def _entries(values: Mapping[str, Stored], lengths: Sequence[int]) -> tuple[Mixe
             beside = len(_beside(value))
             entries.append(Mixed(name, value.shape, "packed", value.scheme, codes=next(left), beside=beside))
     return tuple(entries)
-
-
-def _parameters(name: str) -> list[inspect.Parameter]:
-    return [p for p in inspect.signature(BUILDERS[name]).parameters.values() if p.kind != p.KEYWORD_ONLY]
-
-
-def _given(builder: Builder) -> list[bytes]:
-    """Write the arguments, but for those at the end that have their defaults."""
-    name, arguments = builder
-    found = [(arguments.get(p.name, p.default), p.default) for p in _parameters(name)]
-    while found and found[-1][0] == found[-1][1]:
-        found.pop()
-    return [
-        _natural(len(value)) + b"".join(map(_natural, value))
-        if isinstance(value, list | tuple)
-        else _natural(value)
-        for value, _ in found
-    ]
-
-
-def _read_builder(rest: io.BytesIO) -> Builder:
-    given, number = divmod(_byte(rest), 16)
-    if number >= len(OWN) or given > len(parameters := _parameters(OWN[number])):
-        raise FormatError(f"The builder {number} with {given} arguments is not known.")
-    arguments: dict[str, Any] = {}
-    for parameter in parameters[:given]:
-        value: Any = _read_natural(rest)
-        if isinstance(parameter.default, tuple):
-            value = [_read_natural(rest) for _ in range(value)]
-        elif isinstance(parameter.default, bool) and value < 2:
-            value = bool(value)
-        arguments[parameter.name] = value
-    if given and value == parameters[given - 1].default:
-        raise FormatError("The last argument of the builder is its default; it would have been left out.")
-    return OWN[number], arguments
-
-
-def _natural(value: int) -> bytes:
-    """Write a number in one byte, or where it is 128 or more in two: its low seven bits, then the others."""
-    return bytes([value]) if value < 128 else bytes([128 + value % 128, value // 128])
-
-
-def _read_natural(rest: io.BytesIO) -> int:
-    if (low := _byte(rest)) < 128:
-        return low
-    if not 0 < (high := _byte(rest)) < 128:
-        raise FormatError(f"A number of the builder's ends on {high}; it is written in another way.")
-    return low - 128 + 128 * high
-
-
-def _byte(rest: io.BytesIO) -> int:
-    if not (found := rest.read(1)):
-        raise FormatError("The file ends within its head.")
-    return found[0]
 
 
 def _checksum(rest: bytes) -> bytes:

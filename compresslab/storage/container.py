@@ -7,9 +7,8 @@ and a limit before anything is allocated, names and shapes against the network t
 import io
 import os
 import stat
-import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from io import BufferedIOBase
 from pathlib import Path
 from types import MappingProxyType
@@ -24,8 +23,9 @@ from compresslab.models.builders import build, builder_of
 from compresslab.models.checking import check_model
 from compresslab.storage import compact, integers
 from compresslab.storage.files import target_of, write_whole
-from compresslab.storage.header import HEADER_COST, LARGEST_HEADER, MAGIC, PRELUDE, VERSION, Entry, Header
-from compresslab.storage.limits import MAX_BYTES, check_limit, check_work, most_work
+from compresslab.storage.header import LARGEST_HEADER, MAGIC, PRELUDE, VERSION, Entry, Header
+from compresslab.storage.limits import MAX_BYTES, check_limit, most_work
+from compresslab.storage.opening import checksum, read_header
 from compresslab.storage.slots import check_fit, fill, tensors_of
 from compresslab.storage.strict import refusing
 from compresslab.storage.tensors import Stored, Written, from_stream, tie, write
@@ -145,7 +145,7 @@ def contents(data: bytes, max_bytes: int = MAX_BYTES) -> tuple[Entry, ...]:
     if compact.is_compact(data[:1]):
         check_limit(len(data), max_bytes)
         return compact.read(data, max_bytes).entries
-    return _read_header(io.BytesIO(data), len(data), max_bytes).entries
+    return read_header(io.BytesIO(data), len(data), max_bytes).entries
 
 
 def _written(
@@ -182,7 +182,7 @@ def _pieces(model: nn.Module, coders: Collection[str]) -> tuple[list[bytes], Hea
     head = header.to_bytes()
     _check_loadable(header, head)
     start = PRELUDE.pack(MAGIC, VERSION, len(head), 0)
-    start = PRELUDE.pack(MAGIC, VERSION, len(head), _checksum(start, [head, *payload]))
+    start = PRELUDE.pack(MAGIC, VERSION, len(head), checksum(start, [head, *payload]))
     return [start, head, *payload], header
 
 
@@ -194,7 +194,7 @@ def _load(
     if compact.is_compact(start):
         return _load_compact(compact.read(start + stream.read(), max_bytes), into, example)
     stream.seek(0)
-    header = _read_header(stream, size, max_bytes)
+    header = read_header(stream, size, max_bytes)
     if integers.is_of_integers(header.builder):
         with refusing("The file does not hold an integer network that can be built"):
             model = integers.blank(header.builder, into)
@@ -226,48 +226,6 @@ def _load_compact(found: compact.Compact, into: nn.Module | None, example: Any) 
     check_fit(found.entries, model, resize=into is not None, example=example)
     fill(model, found.values)
     return model.eval()
-
-
-def _read_header(stream: BufferedIOBase, size: int, max_bytes: int) -> Header:
-    """Read up to the payload; after this the file's sizes are consistent and within the limit."""
-    check_limit(size, max_bytes)
-    start = stream.read(PRELUDE.size)
-    if len(start) < PRELUDE.size or start[:4] != MAGIC:
-        raise FormatError(f"This is not a compresslab file: it starts with {start[:4]!r}, not {MAGIC!r}.")
-    _, version, length, checksum = PRELUDE.unpack(start)
-    if version != VERSION:
-        raise FormatError(
-            f"The file has version {version}, this package reads {VERSION}; update one of them."
-        )
-    if length > min(LARGEST_HEADER, size - PRELUDE.size):
-        raise FormatError(
-            f"The header should have {length} bytes; the file has {size}, the limit is {LARGEST_HEADER}."
-        )
-    check_limit(HEADER_COST * length, max_bytes)
-    if _checksum(start, iter(lambda: stream.read(1 << 16), b"")) != checksum:
-        raise FormatError("The checksum is wrong: the file was cut short or changed. Fetch or save it again.")
-    stream.seek(PRELUDE.size)
-    header = Header.from_bytes(stream.read(length))
-    stored = sum(entry.bytes_in_file for entry in header.entries)
-    if stored != size - PRELUDE.size - length:
-        raise FormatError(
-            f"The header announces {stored} bytes of tensors, the file holds {size - PRELUDE.size - length}."
-        )
-    needed = sum(entry.bytes_in_memory for entry in header.entries)
-    if integers.is_of_integers(header.builder):  # floats and copies of them, before the codes are there
-        needed += 20 * sum(entry.count for entry in header.entries)
-    working = max((entry.bytes_to_read for entry in header.entries), default=0)
-    check_limit(HEADER_COST * length + needed + working, max_bytes)
-    check_work(sum(entry.work for entry in header.entries), size, max_bytes)
-    return header
-
-
-def _checksum(start: bytes, rest: Iterable[bytes]) -> int:
-    """Compute the CRC-32 of all but itself, the last four bytes of the prelude."""
-    value = zlib.crc32(start[:-4])
-    for piece in rest:
-        value = zlib.crc32(piece, value)
-    return value
 
 
 def _build(header: Header) -> nn.Module:

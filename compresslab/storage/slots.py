@@ -143,9 +143,7 @@ def fill(model: nn.Module, values: Mapping[str, Stored]) -> None:
 
 def _unturned(shape: tuple[int, ...], scheme: Scheme | None, name: str, model: nn.Module) -> tuple[int, ...]:
     """Return a shape as the module has it: codes have their output channels on the first axis."""
-    axis = (
-        0 if scheme is None or len(shape) < 2 else channel_axis(model.get_submodule(name.rpartition(".")[0]))
-    )
+    axis = 0 if scheme is None else channel_axis(model.get_submodule(name.rpartition(".")[0]))
     return (shape[axis], *shape[1:axis], shape[0], *shape[axis + 1 :]) if 0 < axis < len(shape) else shape
 
 
