@@ -150,10 +150,10 @@ class Point:
 LENET5 = ((10, 20, 80), (6, 12, 40), (4, 10, 24), (4, 8, 16))
 AFTER = {"digits": (60, 100, 150, 150), "mnist": (6, 8)}
 POINTS = {
-    "digits 660": Point("digits", "lenet5", LENET5, AFTER["digits"], 300, 640, 4e-3, 5e-5),
+    "digits 660": Point("digits", "lenet5", LENET5, AFTER["digits"], 450, 680, 4e-3, 5e-5),
+    "digits 950": Point("digits", "lenet5", LENET5[:3], AFTER["digits"][:3], 200, 1000, 4e-3, 3e-5),
+    "digits 1400": Point("digits", "lenet5", LENET5[:2], AFTER["digits"][:2], 150, 1520, 4e-3, 2e-5),
     "digits 500": Point("digits", "lenet5", LENET5, AFTER["digits"], 300, 480, 4e-3, 1e-4),
-    "digits 950": Point("digits", "lenet5", LENET5[:3], AFTER["digits"][:3], 300, 1000, 4e-3, 3e-5),
-    "digits 1400": Point("digits", "lenet5", LENET5[:2], AFTER["digits"][:2], 300, 1520, 4e-3, 2e-5),
     "lenet5 1520": Point("mnist", "lenet5", LENET5[:2], AFTER["mnist"], 30, 1650, 2e-3, 1e-6),
     "lenet5 3030": Point("mnist", "lenet5", LENET5[:1], AFTER["mnist"][:1], 30, 3200, 3e-3, 5e-6),
     "perceptron 2000": Point(
@@ -308,7 +308,7 @@ def ablated(row: str, rate: float, seed: int) -> dict:
         learn(model, part_lesson(parts, seed), FIRST, RATE_FLOATS)
         cl.save(model, path)
     net, taught = train_codes(model), part_lesson(parts, seed + 100)
-    budget = Budget(8 * ASKED, SECOND * (len(taught.pool.labels) // BATCH), 5e-5, priced=parts[0])
+    budget = Budget(8 * ASKED, SECOND * (len(taught.pool.labels) // BATCH), 2e-5, priced=parts[0])
     learn(net, taught, SECOND, rate, budget, None if parts[0] else Zeros(budget))
     small = cl.quantize(net)
     cl.save(small, KEPT / f"ablation {row} {rate} {seed}.clab", coding="mixing")
@@ -372,30 +372,24 @@ def filed(name: str, seed: int, found: dict) -> dict:
     return {"seed": seed, "bytes": path.stat().st_size, **found, **judged(small)}
 
 
-def main(names: list[str]) -> None:
-    torch.set_num_threads(1)
-    KEPT.mkdir(parents=True, exist_ok=True)
-    FILES.mkdir(exist_ok=True)
-    runs = Runs(RECORD.stem, "_".join(names).replace(" ", "_"))
-    if "ablation" in names:
-        ablation(runs)
-    found = {}
+def key_of(name: str, seed: int) -> tuple:
+    point = POINTS[name]
+    return name, seed, point.budget, point.codes, point.rate, point.price
+
+
+def write_record(runs: Runs) -> None:
+    """Write files and record of all points of which a seed is there, and of the ablation."""
+    points = {}
     for name, point in POINTS.items():
-        if not names or name.startswith(tuple(names)):
-            asked = point.budget, point.codes, point.rate, point.price
-            found[name] = [runs.of((name, seed, *asked), run, name, seed) for seed in SEEDS]
-    if names:
-        return
+        found = {seed: runs.found.get(key_of(name, seed)) for seed in SEEDS}
+        seeds = [filed(name, seed, one) for seed, one in found.items() if one is not None]
+        if seeds:
+            points[name] = {"recipe": asdict(point), "seeds": seeds}
+    parts = ("train", "validation", "test")
     record = {
-        "images": {
-            name: {p: len(getattr(images(name), p)) for p in ("train", "validation", "test")}
-            for name in COPIES
-        },
+        "images": {name: {part: len(getattr(images(name), part)) for part in parts} for name in COPIES},
         "teachers": {name: judged_teacher(name) for name in COPIES},
-        "points": {
-            name: {"recipe": asdict(POINTS[name]), "seeds": [filed(name, *one) for one in enumerate(three)]}
-            for name, three in found.items()
-        },
+        "points": points,
         "ablation": {"epochs": [FIRST, SECOND], "estimate": ASKED, "rows": ablation(runs)},
     }
     RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
@@ -405,11 +399,24 @@ def judged_teacher(name: str) -> dict:
     """Return what a teacher reads, and the bytes of its file."""
     path = KEPT / f"{name}_teacher.clab"
     cl.save(teacher(name), path)
-    right = {
-        part: cl.evaluate(teacher(name), getattr(images(name), part)).correct
-        for part in ("validation", "test")
-    }
+    parts = ("validation", "test")
+    right = {part: cl.evaluate(teacher(name), getattr(images(name), part)).correct for part in parts}
     return {"bytes": path.stat().st_size, **right}
+
+
+def main(names: list[str]) -> None:
+    torch.set_num_threads(1)
+    KEPT.mkdir(parents=True, exist_ok=True)
+    FILES.mkdir(exist_ok=True)
+    runs = Runs(RECORD.stem, "_".join(names).replace(" ", "_"))
+    if "ablation" in names:
+        ablation(runs)
+    for name in POINTS:
+        if not names or name.startswith(tuple(names)):
+            for seed in SEEDS:
+                runs.of(key_of(name, seed), run, name, seed)
+    if names in ([], ["record"]):
+        write_record(runs)
 
 
 if __name__ == "__main__":

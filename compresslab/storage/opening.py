@@ -16,7 +16,7 @@ def read_header(stream: BufferedIOBase, size: int, max_bytes: int) -> Header:
     start = stream.read(PRELUDE.size)
     if len(start) < PRELUDE.size or start[:4] != MAGIC:
         raise FormatError(f"This is not a compresslab file: it starts with {start[:4]!r}, not {MAGIC!r}.")
-    _, version, length, checksum = PRELUDE.unpack(start)
+    _, version, length, expected = PRELUDE.unpack(start)
     if version != VERSION:
         raise FormatError(
             f"The file has version {version}, this package reads {VERSION}; update one of them."
@@ -26,7 +26,7 @@ def read_header(stream: BufferedIOBase, size: int, max_bytes: int) -> Header:
             f"The header should have {length} bytes; the file has {size}, the limit is {LARGEST_HEADER}."
         )
     check_limit(HEADER_COST * length, max_bytes)
-    if checksum(start, iter(lambda: stream.read(1 << 16), b"")) != checksum:
+    if checksum(start, iter(lambda: stream.read(1 << 16), b"")) != expected:
         raise FormatError("The checksum is wrong: the file was cut short or changed. Fetch or save it again.")
     stream.seek(PRELUDE.size)
     header = Header.from_bytes(stream.read(length))
