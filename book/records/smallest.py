@@ -154,7 +154,7 @@ POINTS = {
     "digits 950": Point("digits", "lenet5", LENET5[:3], AFTER["digits"][:3], 200, 1000, 4e-3, 3e-5),
     "digits 1400": Point("digits", "lenet5", LENET5[:2], AFTER["digits"][:2], 150, 1520, 4e-3, 2e-5),
     "digits 500": Point("digits", "lenet5", LENET5, AFTER["digits"], 300, 480, 4e-3, 1e-4),
-    "lenet5 1520": Point("mnist", "lenet5", LENET5[:2], AFTER["mnist"], 30, 1650, 2e-3, 1e-6),
+    "lenet5 1520": Point("mnist", "lenet5", LENET5[:2], AFTER["mnist"], 45, 1705, 3e-3, 5e-6),
     "lenet5 3030": Point("mnist", "lenet5", LENET5[:1], AFTER["mnist"][:1], 30, 3200, 3e-3, 5e-6),
     "perceptron 2000": Point(
         "mnist", "lenet_300_100", ((300, 100), (60, 40)), (8, 20), 150, 2100, 3e-3, 1e-5
@@ -384,7 +384,8 @@ def write_record(runs: Runs) -> None:
         found = {seed: runs.found.get(key_of(name, seed)) for seed in SEEDS}
         seeds = [filed(name, seed, one) for seed, one in found.items() if one is not None]
         if seeds:
-            points[name] = {"recipe": asdict(point), "seeds": seeds}
+            tried = [[*key[1:], one["validation"][0]] for key, one in runs.found.items() if key[0] == name]
+            points[name] = {"recipe": asdict(point), "seeds": seeds, "tried": sorted(tried)}
     parts = ("train", "validation", "test")
     record = {
         "images": {name: {part: len(getattr(images(name), part)) for part in parts} for name in COPIES},

@@ -150,6 +150,7 @@ def measure(
     name: str | None = None,
     *,
     plain: bool = False,
+    coding: str | None = None,
     latency: bool = True,
     repeats: int = 30,
     batch_size: int = 500,
@@ -166,7 +167,7 @@ def measure(
         data: a data set with ``name`` and ``test``, as ``data.digits()`` returns it; or a split, a DataLoader
             that does not shuffle, or any other iterable of (inputs, targets).
         name: how the tables shall call it; by default the builder's name, else the class's.
-        plain: count the bytes of a plain file, as ``save`` writes it with the same word.
+        plain, coding: count the bytes of the file that ``save`` writes with the same words.
         latency: whether to time batches of 1 and 64 examples (on whatever threads torch is set to).
         repeats: timed runs per batch size at most; a slow network gets fewer.
         batch_size: examples per pass; memory, not the result, depends on it.
@@ -193,7 +194,7 @@ def measure(
     marks = _Fingerprint()
     with evaluating(model):
         found = evaluate(model, marks.over(seen), batch_size, metric=metric)
-        payload, parts = encode(model, plain=plain)
+        payload, parts = encode(model, plain=plain, coding=coding)
         if sum(parts.values()) != len(payload):
             raise CompressionError(
                 f"The parts {parts} of the file do not add up to its {len(payload)} bytes."
