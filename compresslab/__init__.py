@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from compresslab import models
 from compresslab.deploying import export_onnx
 from compresslab.errors import CompressionError, DataError, FormatError
+from compresslab.integers import quantize_activations
 from compresslab.measuring import Report, compare, measure
 from compresslab.pruning import criteria, prune_neurons, prune_weights, sensitivity
 from compresslab.quantization import (
@@ -28,7 +29,6 @@ from compresslab.quantization import (
     Ternary,
     fake_quantize,
     quantize,
-    quantize_activations,
 )
 from compresslab.searching import Budget, Plan, search
 from compresslab.storage import load, save

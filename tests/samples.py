@@ -1,5 +1,6 @@
 """Small models to save, and the file format written down a second time, without the package."""
 
+import binascii
 import json
 import math
 import os
@@ -12,7 +13,7 @@ from torch import nn
 
 from compresslab import models
 from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
-from compresslab.quantization.layers import quantized_like, replace
+from compresslab.quantization.layers import hold_codes, quantized_like, replace
 from compresslab.quantization.scheme import QuantizedTensor
 from compresslab.quantization.schemes import Binary, KMeans, PowerOfTwo, Ternary
 from compresslab.quantization.uniform import Asymmetric, Symmetric
@@ -143,6 +144,27 @@ def take_apart(data):
     assert (magic, version) == (b"CLAB", 1)
     assert checksum == zlib.crc32(data[:10] + data[14:])
     return json.loads(data[14 : 14 + length]), data[14 + length :]
+
+
+def resealed(data):
+    """Give the bytes of a changed file, of either form, the checksum that they should have."""
+    changed = bytearray(data)
+    if changed and changed[0] >> 4 == 0xC:  # the compact form
+        changed[1:3] = struct.pack("<H", binascii.crc_hqx(changed[3:], 0xFFFF))
+    elif len(changed) >= 14:
+        changed[10:14] = struct.pack("<I", zlib.crc32(changed[:10] + changed[14:]))
+    return bytes(changed)
+
+
+def tiny(name="lenet5", bits=4, biases=8, **widths):
+    """A network of which all is codes, with steps of eighths of powers of two."""
+    made = models.build(name, SMALL[name] | widths).eval()
+    for name, value in list(made.named_parameters()):
+        layer, _, leaf = name.rpartition(".")
+        code = Symmetric(bits if leaf == "weight" else biases).quantize(value.detach())
+        step = {"scale": torch.tensor([2.0 ** (len(name) - 12)])}
+        hold_codes(made.get_submodule(layer), leaf, QuantizedTensor(code.scheme, code.codes, step))
+    return made
 
 
 def put_together(header, payload, version=1, magic=b"CLAB"):

@@ -17,7 +17,6 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "compresslab"
 LARGEST_MODULE, LARGEST_ROOM, LARGEST_PACKAGE = 250, 2_200, 17_200  # lines
 LARGER = {
-    "quantization": 2_400,  # it has outgrown its walls, and waits for a door
     "exercises": 3_000,  # a chapter brings its answers; nobody reads them to know the package
 }
 LONGEST_CHAIN, LONGEST_EVENING = 15, 3_000

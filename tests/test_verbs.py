@@ -18,6 +18,7 @@ import torch
 from samples import SMALL, network, raw, state
 from torch import nn
 
+from compresslab.integers.network import quantize_activations
 from compresslab.measuring.comparison import compare
 from compresslab.measuring.report import measure
 from compresslab.pruning import criteria
@@ -26,7 +27,6 @@ from compresslab.pruning.scanning import sensitivity
 from compresslab.pruning.weights import hold_zeros, prune_weights, rewind
 from compresslab.quantization.folding import fold_norms
 from compresslab.quantization.granularity import PerChannel
-from compresslab.quantization.integer_network import quantize_activations
 from compresslab.quantization.quantizing import fake_quantize, quantize
 from compresslab.quantization.schemes import Binary, KMeans
 from compresslab.quantization.uniform import Symmetric

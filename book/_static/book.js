@@ -35,7 +35,8 @@
 })();
 
 // MathJax and the widget manager are heavy: they are asked for when the first formula or interactive figure comes
-// near, or when the page is printed. book/tools/lighter.py has put their addresses into the page's head.
+// into view (near it, once the reader scrolls), or when the page is printed. book/tools/lighter.py has put their
+// addresses into the page's head.
 document.addEventListener("DOMContentLoaded", () => {
   // The widget manager waits for the page to be loaded; a page that is loaded will not say so again.
   const listen = window.addEventListener;
@@ -56,9 +57,18 @@ document.addEventListener("DOMContentLoaded", () => {
       document.head.append(script);
     };
     const near = (seen) => seen.some((one) => one.isIntersecting) && ask();
-    const watch = window.IntersectionObserver && new IntersectionObserver(near, { rootMargin: "600px" });
-    if (watch) places.forEach((place) => watch.observe(place));
-    else ask();
+    const look = (margin) => {
+      watch?.disconnect();
+      if (asked) return;
+      watch = new IntersectionObserver(near, { rootMargin: margin });
+      places.forEach((place) => watch.observe(place));
+    };
+    let watch;
+    if (window.IntersectionObserver) {
+      // Nobody waits for what stands below the first screen; who has begun to scroll will soon be there.
+      look("0px");
+      window.addEventListener("scroll", () => look("600px"), { once: true });
+    } else ask();
     window.addEventListener("beforeprint", ask);
   };
   later("mathjax", document.querySelectorAll(".math"));

@@ -19,7 +19,7 @@ from torch import nn
 
 import compresslab as cl
 from compresslab import checkpoints, data
-from compresslab.quantization import rounded_activations
+from compresslab.integers import rounded_activations
 from compresslab.teaching import records
 from compresslab.training import read_out
 

@@ -37,7 +37,7 @@ from torch.nn import functional
 
 import compresslab as cl
 from compresslab import checkpoints, criteria, data, models
-from compresslab.estimating import CodeLength, grids_of, train_codes
+from compresslab.quantization import CodeLength, grids_of, train_codes
 from compresslab.storage import encode
 from compresslab.teaching import records
 from compresslab.training import Batch, SoftTargets, Split

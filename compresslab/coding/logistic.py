@@ -1,8 +1,8 @@
 """One bit after another: guesses are mixed into a probability, and the bit costs what that is worth.
 
-All numbers are integers, so that every machine computes the same ones. A probability counts 65536ths. Guesses
-are mixed as log-odds, in 256ths, where adding two guesses means adding their evidence. Whoever reads does what
-the writer did, and takes each bit from the data: ``Reader`` is a ``Writer`` that is told nothing.
+All numbers are integers, so that every machine computes the same ones. A probability counts 65536ths.
+Guesses are mixed as log-odds, in 256ths, where adding two guesses means adding their evidence. Whoever reads
+does what the writer did, and takes each bit from the data: ``Reader`` is a ``Writer`` that is told nothing.
 """
 
 import math
@@ -32,8 +32,8 @@ Squash = tuple[list[int], list[int]]
 def tables() -> Squash:
     """Return the probabilities of log-odds from ``-REACH`` on, and the log-odds of all probabilities.
 
-    The first is ``ONE / (1 + exp(-x / UNIT))``, rounded; the exponential comes from its series, in integers of
-    64 bits after the point. The second holds the largest log-odds whose probability is not above.
+    The first is ``ONE / (1 + exp(-x / UNIT))``, rounded; the exponential comes from its series, in integers
+    with 64 bits after the point. The second holds the largest log-odds whose probability is not above.
 
     >>> squash, stretch = tables()
     >>> squash[_END], squash[_END + UNIT], stretch[ONE // 2]

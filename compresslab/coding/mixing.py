@@ -1,6 +1,6 @@
 """Write small integers, mostly zeros, in the fewest bytes: each bit is guessed from all that is near it.
 
-A value is a row of bits: is it zero, is it negative, is its magnitude above 1, above 2, and so on. Each bit is
+A value is a row of bits: is it zero, is it negative, is its magnitude above 1, above 2, and so on. Each is
 coded with a probability that ``logistic`` mixes from several contexts: the tensor, its row, its column, the
 neighbours in the row and above, and where a kernel or a map ends, the place in it. Nothing is stored beside
 the bits; all that is known of them is learned on the way.
@@ -200,6 +200,8 @@ class _Tensor:
         if found == _COUNTED:
             rest = size - found
             found += sum(code(rest >> bit & 1, "rest", ["rest"], ONE // 2) << bit for bit in _REST)
+            if found > LARGEST:
+                raise FormatError(f"The mixed number holds {found}; integers end at {LARGEST}.")
         return -found if negative else found
 
 

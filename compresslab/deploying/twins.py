@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from compresslab.deploying.decoding import bias_of, operation, quantized_on
-from compresslab.quantization.integer import Grid, IntegerConvolution, IntegerLayer
-from compresslab.quantization.integer_steps import (
+from compresslab.integers.layers import Grid, IntegerConvolution, IntegerLayer
+from compresslab.integers.steps import (
     IntegerAdd,
     IntegerAverage,
     IntegerMean,

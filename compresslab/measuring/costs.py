@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from compresslab.integers.layers import IntegerLayer
 from compresslab.models.inputs import Inputs, answers_of, call, each_tensor, fitted, rows_of
 from compresslab.models.tracing import device_of, evaluating
-from compresslab.quantization.integer import IntegerLayer
 from compresslab.quantization.layers import QuantizedLayer
 
 # Which argument of a product holds the rows whose length each output sums over.

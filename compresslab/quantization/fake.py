@@ -46,7 +46,7 @@ class FakeQuantize(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         if self.step is None:
-            return _straight_through(self.scheme.quantize(weight).dequantize().to(weight.dtype), weight)
+            return straight_through(self.scheme.quantize(weight).dequantize().to(weight.dtype), weight)
         return self._through_learned(self.step, weight)
 
     def _through_learned(self, steps: Tensor, weight: Tensor) -> Tensor:
@@ -58,9 +58,9 @@ class FakeQuantize(nn.Module):
                 "train with a smaller learning rate."
             )
         for rows, own in with_parameters(granularity.split(weight.float()), {"step": steps[:, None]}):
-            step = _straight_through(own["step"], own["step"] * (rows.shape[1] * high) ** -0.5)
+            step = straight_through(own["step"], own["step"] * (rows.shape[1] * high) ** -0.5)
             code = (rows * (1 / step)).clamp(low, high)
-            blocks.append(_straight_through(code.round(), code) * step)
+            blocks.append(straight_through(code.round(), code) * step)
         return granularity.join(blocks, tuple(weight.shape)).to(weight.dtype)
 
     def freeze(self, weight: Tensor) -> QuantizedTensor:
@@ -72,13 +72,13 @@ class FakeQuantize(nn.Module):
         return str(self.scheme) + (", learned step" if self.step is not None else "")
 
 
-def _straight_through(value: Tensor, source: Tensor) -> Tensor:
+def straight_through(value: Tensor, source: Tensor) -> Tensor:
     """Give the value, and the gradient to its source.
 
     The difference is zero exactly, so that training sees the value to the last bit.
 
     >>> x = torch.tensor([0.3], requires_grad=True)
-    >>> _straight_through(x.round(), 5 * x)
+    >>> straight_through(x.round(), 5 * x)
     tensor([0.], grad_fn=<AddBackward0>)
     >>> torch.autograd.grad(_, x)
     (tensor([5.]),)

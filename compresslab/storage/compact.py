@@ -92,7 +92,7 @@ def write(model: nn.Module) -> tuple[bytes, tuple[Mixed, ...]]:
     most = most_work(0, MAX_BYTES) / mixing.BIT
     if sum(code.size for code in coded) > most or (number := mixing.encode(coded)).bits > most:
         raise CompressionError(
-            f"coding='mixing' is slow: it writes at most {most:,.0f} bits, one for a zero and more for others. "
+            f"coding='mixing' is slow: it writes at most {most:,.0f} bits, one for a zero, else more. "
             f"This network has {sum(code.size for code in coded):,} codes; cut neurons, or save it without."
         )
     head = write_builder(builder) + b"".join(_beside(value) for value in values.values())
@@ -193,7 +193,9 @@ def _read_beside(rest: io.BytesIO, name: str, shape: tuple[int, ...]) -> Tensor 
     numbers = np.frombuffer(raw, "<f4").astype(np.float32)
     if kind == FLOATS:
         return torch.from_numpy(numbers).reshape(shape)
-    if (scale := float(numbers[0])) in steps():
+    if not math.isfinite(scale := float(numbers[0])):
+        raise FormatError(f"The scale of {name!r:.80} is {scale}; it must be finite.")
+    if scale in steps():
         raise FormatError(f"The scale {scale} of {name!r:.80} is a step; it would have been written as one.")
     return scale
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from compresslab.errors import CompressionError, FormatError
+from compresslab.integers.layers import Grid, IntegerLayer
+from compresslab.integers.network import integer_like
 from compresslab.models.builders import build
-from compresslab.quantization.integer import Grid, IntegerLayer
-from compresslab.quantization.integer_network import integer_like
 from compresslab.quantization.scheme import QuantizedTensor
 from compresslab.quantization.uniform import Symmetric
 from compresslab.storage.header import Builder, Entry

@@ -11,6 +11,8 @@ from compresslab.errors import CompressionError
 from compresslab.teaching.palette import BLUE, VERMILION
 
 LIMIT = 5_000  # bytes of one frame; a figure of two dozen stays near 100 kB
+LONGEST_TITLE = 48  # letters that the width of the axes holds, bold, in the wider fonts of readers
+DIGIT = 9.6  # widest a digit gets, in units of the drawing: 0.64 of a size of 15
 
 
 @dataclass
@@ -115,7 +117,8 @@ class Panel:
     def _tick(self, value: float, text: str) -> str:
         x, y = self._across(value), self.height - 48
         stroke = f'<path d="M{x} {y}v5" stroke="currentColor"/>'
-        return stroke + _text(text, f'x="{x}" y="{y + 19}" text-anchor="middle"')
+        inside = _short(min(float(x), self.width - DIGIT * len(text) / 2)) if not self.names else x
+        return stroke + _text(text, f'x="{inside}" y="{y + 19}" text-anchor="middle"')
 
     def _level(self, value: float) -> str:
         y = float(self._down(value))
@@ -126,8 +129,13 @@ class Panel:
         """Return the drawing with a description for those who do not see it.
 
         Raises:
-            CompressionError: it is longer than a frame may be.
+            CompressionError: it is longer than a frame may be, or its title than the drawing is wide.
         """
+        if len(self.title) > LONGEST_TITLE:
+            raise CompressionError(
+                f"The title {self.title!r} has {len(self.title)} letters, {LONGEST_TITLE} fit; "
+                "say it shorter, and the rest in the caption."
+            )
         label = html.escape(description, quote=True)
         text = (
             f'<svg viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{label}" font-size="15" '

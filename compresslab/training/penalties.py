@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from compresslab.errors import whole
-from compresslab.estimating.lengths import CodeLength
+from compresslab.quantization.lengths import CodeLength
 from compresslab.training.gates import L0, HardConcrete, add_gates, check_strength, freeze_gates
 from compresslab.training.weights import norm_scales, weights_of
 

@@ -3,7 +3,7 @@
 ROOMS = (
     "models",
     "quantization",
-    "estimating",
+    "integers",
     "training",
     "surgery",
     "coding",

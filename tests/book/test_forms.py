@@ -10,6 +10,7 @@ import plain
 import pytest
 import reading
 from built import PAGES, RAW, SITE
+from markdown_it import MarkdownIt
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 import notebooks
@@ -57,6 +58,26 @@ def test_the_committed_notebook_holds_no_directive(text):
 )
 def test_the_search_sees_a_directive(raw):
     assert RAW.search(raw)
+
+
+def marks_left(source: str) -> list[str]:
+    """Return marks of Markdown that a viewer of CommonMark and tables shows as they are written."""
+    page = MarkdownIt("commonmark", {"html": True}).enable("table").render(source)
+    page = re.sub(r"(?s)<(pre|code)[^>]*>.*?</\1>|\$\$.*?\$\$|\$[^$]+\$", "", page)
+    return re.findall(r"\*\*|\]\(|`|^#|\|\s*-", re.sub(r"<[^>]+>", "", page), flags=re.MULTILINE)
+
+
+@each
+def test_a_viewer_of_plain_markdown_shows_no_raw_mark(text):
+    """Colab, GitHub and VS Code agree on CommonMark, tables and HTML; on little beyond."""
+    assert not [
+        cell.source for cell in stored(text).cells if cell.cell_type == "markdown" and marks_left(cell.source)
+    ]
+
+
+@pytest.mark.parametrize("source", ["<details>\n**a** `b`\n</details>", "# A\n#B", "[a](b c)"])
+def test_the_search_sees_a_raw_mark(source):
+    assert marks_left(source)
 
 
 @each

@@ -16,10 +16,10 @@ import compresslab as cl
 from compresslab import checkpoints, data
 from compresslab.deploying import export_onnx
 from compresslab.errors import CompressionError
+from compresslab.integers.network import quantize_activations
 from compresslab.models.inputs import answers_of
 from compresslab.quantization.clipping import MinMax, Percentile
 from compresslab.quantization.granularity import PerChannel
-from compresslab.quantization.integer_network import quantize_activations
 from compresslab.quantization.quantizing import quantize
 from compresslab.quantization.uniform import Symmetric
 

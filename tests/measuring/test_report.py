@@ -19,13 +19,13 @@ from torch import nn
 
 from compresslab import Asymmetric, Binary, KMeans, PowerOfTwo, Symmetric, Ternary, models
 from compresslab.errors import CompressionError
+from compresslab.integers.network import quantize_activations
 from compresslab.measuring.comparison import compare
 from compresslab.measuring.costs import bytes_in_memory, count_macs, stored_weights, time_batches
 from compresslab.measuring.report import measure
 from compresslab.measuring.statistics import Holm, McNemar, PairedDifference, verdict
 from compresslab.measuring.t_distribution import t_quantile, t_share
 from compresslab.measuring.tables import html_table, percent, text_table
-from compresslab.quantization.integer_network import quantize_activations
 from compresslab.quantization.quantizing import quantize
 from compresslab.storage.container import save
 from compresslab.training.accuracy import Accuracy

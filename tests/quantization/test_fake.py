@@ -11,10 +11,10 @@ from strategies import matrices, ordinary, schemes, symmetric
 from torch import nn
 from torch.nn.utils import parametrize
 
+from compresslab.integers.network import quantize_activations
+from compresslab.integers.rounding import rounded_activations
 from compresslab.quantization.fake import FakeQuantize, LearnedCodebook, fake_quantizer, float_weight
-from compresslab.quantization.fake_activations import rounded_activations
 from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
-from compresslab.quantization.integer_network import quantize_activations
 from compresslab.quantization.quantizing import fake_quantize, quantize
 from compresslab.quantization.schemes import KMeans
 from compresslab.quantization.uniform import Asymmetric, Symmetric

@@ -10,14 +10,14 @@ from torch import nn
 from torch.nn.utils import prune
 
 from compresslab.errors import CompressionError
+from compresslab.integers.layers import Grid, IntegerLinear, fixed_point
+from compresslab.integers.network import quantize_activations
+from compresslab.integers.rounding import rounded_activations
 from compresslab.models.tracing import trace
 from compresslab.quantization.clipping import LeastSquares, MinMax, Percentile
 from compresslab.quantization.fake import FakeQuantize
-from compresslab.quantization.fake_activations import rounded_activations
 from compresslab.quantization.folding import fold_norms
 from compresslab.quantization.granularity import PerChannel, PerGroup, PerTensor
-from compresslab.quantization.integer import Grid, IntegerLinear, fixed_point
-from compresslab.quantization.integer_network import quantize_activations
 from compresslab.quantization.layers import quantized_like
 from compresslab.quantization.quantizing import fake_quantize, quantize
 from compresslab.quantization.scheme import QuantizedTensor

@@ -5,7 +5,7 @@ Files of golden/ are never changed. ``python tests/storage/test_golden.py`` adds
 
 import pytest
 import torch
-from samples import GOLDEN, Kinds, by_hand, counted, same
+from samples import GOLDEN, Kinds, by_hand, counted, same, tiny
 
 from compresslab import models
 from compresslab.coding.planes import CODERS
@@ -52,12 +52,25 @@ def sparse_codes():
     return model
 
 
+def integers():
+    """A network of codes alone, of which nine in ten are zero."""
+    model = tiny("lenet5", classes=4)
+    for name, buffer in model.named_buffers():
+        if name.endswith("codes"):
+            codes = torch.arange(buffer.numel()) * 7 % 15 - 7
+            buffer.copy_(torch.where(torch.arange(buffer.numel()) % 9 == 0, codes, 0).reshape(buffer.shape))
+    model.fc2.bias_codes[0] = 100
+    model.fc1.bias_scale.fill_(0.3)
+    return decode(encode(model, coding="mixing")[0])  # with the fewest bits for each scheme
+
+
 FILES = {
     "v1_dense": (lambda: counted(models.lenet5(conv1=1, conv2=2, fc1=3, classes=2)), {"plain": True}),
     "v1_quantized": (quantized, {"plain": True}),
     "v1_kinds": (Kinds, {"plain": True}),
     **{f"v1_sparse_floats_{name}": (sparse_floats, {"coders": ["packed", name]}) for name in CODERS},
     **{f"v1_sparse_codes_{name}": (sparse_codes, {"coders": ["packed", name]}) for name in CODERS},
+    "v1_integers_mixed": (integers, {"coding": "mixing"}),
 }
 
 

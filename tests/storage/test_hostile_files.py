@@ -18,7 +18,7 @@ from compresslab import models
 from compresslab.errors import CompressionError, FormatError
 from compresslab.quantization.schemes import Binary
 from compresslab.quantization.uniform import Symmetric
-from compresslab.storage import container, limits
+from compresslab.storage import limits, opening
 from compresslab.storage.container import contents, decode, encode, load, save
 from compresslab.storage.header import HEADER_COST
 from compresslab.storage.limits import MAX_BYTES
@@ -58,7 +58,7 @@ def test_a_file_larger_than_the_limit_is_not_read(tmp_path, monkeypatch):
     save(network(), path)
     with path.open("ab") as file:
         file.truncate(256_000_001)  # a hole: it takes no room on the disk
-    monkeypatch.setattr(container, "_checksum", lambda *a: pytest.fail("read"))
+    monkeypatch.setattr(opening, "checksum", lambda *a: pytest.fail("read"))
     with pytest.raises(FormatError, match="256,000,001 bytes, more than the limit of 256,000,000"):
         load(path)
 

@@ -8,8 +8,8 @@ from samples import images, network, put_together, quantized, same, stranger, ta
 from torch import nn
 
 from compresslab.errors import CompressionError, FormatError
+from compresslab.integers.network import quantize_activations
 from compresslab.quantization.granularity import PerChannel
-from compresslab.quantization.integer_network import quantize_activations
 from compresslab.quantization.layers import quantized_like
 from compresslab.quantization.quantizing import quantize
 from compresslab.quantization.uniform import Symmetric

@@ -254,3 +254,15 @@ def test_a_stack_is_drawn_to_scale_and_places_may_have_names():
     assert first[2] == second[1]  # the second part stands on the first
     heights = [float(foot) - float(head) for _, foot, head, _ in (first, second)]
     assert abs(heights[0] / heights[1] - 4 / 6) < 0.01  # coordinates have one decimal, bars 100 and more
+
+
+def test_a_title_that_would_leave_the_drawing_is_refused():
+    assert Panel((0, 1), (0, 1), "x", "y", "m" * 48).svg("d")
+    with pytest.raises(CompressionError, match=r"has 49 letters, 48 fit; say it shorter"):
+        Panel((0, 1), (0, 1), "x", "y", "m" * 49).svg("d")
+
+
+def test_the_last_number_of_an_axis_stays_inside_the_drawing():
+    text = Panel((0, 30_000), (0, 1), "x", "y", "t").svg("d")
+    (last,) = [e for e in ET.fromstring(text).iter(f"{SVG}text") if e.text == "30000"]
+    assert float(last.get("x", "nan")) + 5 * 9.6 / 2 <= 480 + 0.05  # one decimal is written

@@ -12,7 +12,7 @@ from torch import nn
 import compresslab as cl
 from compresslab import models
 from compresslab.coding import mixing
-from compresslab.estimating import CodeLength, EighthSteps, Lengths, train_codes
+from compresslab.quantization import CodeLength, EighthSteps, Lengths, train_codes
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -38,7 +38,7 @@ def entropy(share: torch.Tensor, ratio: float) -> float:
 @pytest.mark.parametrize("shape", [(40, 60), (16, 128), (12, 6, 5, 5)])
 @pytest.mark.parametrize(("density", "ratio"), [(0.1, 0.2), (0.3, 0.4), (0.5, 0.6)])
 def test_the_coder_writes_what_was_estimated_and_what_it_costs_to_learn_the_densities(shape, density, ratio):
-    """The estimate knows every row's and column's count; a coder learns each of n draws for log2(n) / 2 bits."""
+    """The estimate knows the count of each row and column; a coder learns one of n draws for log2(n) / 2 bits."""
     columns = (1, *shape[1:])
     logits = math.log(density / (1 - density)) + torch.randn(columns, generator=generator(3))
     codes = drawn(shape, torch.sigmoid(logits.double()), ratio, 4)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from compresslab.errors import CompressionError
-from compresslab.estimating.steps import EighthSteps
+from compresslab.quantization.eighths import EighthSteps
 
 LEAST_PULL = 0.3  # bits: even where zeros are rare, a weight that is not zero costs more
 RAREST, COMMONEST = 0.003, 0.95  # shares of nonzero weights that are told apart
@@ -92,7 +92,7 @@ class CodeLength:
     Source: an entropy as a term of the loss: Oktay, Balle, Singh, Shrivastava, ICLR 2020 (arXiv:1906.06624).
     Chapter: 23.
 
-    >>> from compresslab.estimating import train_codes
+    >>> from compresslab.quantization import train_codes
     >>> net = train_codes(nn.Sequential(nn.Linear(4, 2)))
     >>> CodeLength(1.0)(net) / CodeLength(0.5)(net)
     tensor(2., grad_fn=<DivBackward0>)

@@ -11,13 +11,13 @@ from samples import network
 from torch import fx, nn
 from torch.nn import functional as F
 
+from compresslab.integers.layers import Grid, IntegerConvolution, IntegerLayer
+from compresslab.integers.network import _images, integer_like, quantize_activations
+from compresslab.integers.steps import IntegerAdd, IntegerAverage, IntegerReLU
 from compresslab.models.tracing import trace
 from compresslab.quantization.clipping import Percentile
 from compresslab.quantization.folding import fold_norms
 from compresslab.quantization.granularity import PerChannel
-from compresslab.quantization.integer import Grid, IntegerConvolution, IntegerLayer
-from compresslab.quantization.integer_network import _images, integer_like, quantize_activations
-from compresslab.quantization.integer_steps import IntegerAdd, IntegerAverage, IntegerReLU
 from compresslab.quantization.uniform import Symmetric
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from compresslab.errors import CompressionError
-from compresslab.quantization.integer import Grid, Gridded, _clamped, windows
+from compresslab.integers.layers import Grid, Gridded, _clamped, windows
 
 
 class _OnGrid(Gridded):

@@ -1,4 +1,4 @@
-"""Steps of one byte: training sees what the file will hold, and every step is a power of two to the eighth."""
+"""Steps of one byte: training sees what the file will hold; a step is a power of two to the eighth part."""
 
 import math
 
@@ -11,7 +11,7 @@ from torch import nn
 
 import compresslab as cl
 from compresslab import models
-from compresslab.estimating import EighthSteps, train_codes
+from compresslab.quantization import EighthSteps, train_codes
 from compresslab.quantization.fake import fake_quantizer
 from compresslab.quantization.uniform import Symmetric
 from compresslab.storage import encode

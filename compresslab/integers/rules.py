@@ -9,11 +9,11 @@ from torch import fx, nn
 from torch.nn import functional as F
 
 from compresslab.errors import CompressionError
+from compresslab.integers.layers import Grid, IntegerConvolution, IntegerLinear
+from compresslab.integers.steps import IntegerAdd, IntegerAverage, IntegerMean, IntegerReLU
 from compresslab.models.tracing import has_hooks, trace
 from compresslab.quantization.fake import fake_quantizer
 from compresslab.quantization.granularity import PerChannel, PerGroup
-from compresslab.quantization.integer import Grid, IntegerConvolution, IntegerLinear
-from compresslab.quantization.integer_steps import IntegerAdd, IntegerAverage, IntegerMean, IntegerReLU
 from compresslab.quantization.layers import QuantizedLayer
 from compresslab.quantization.scheme import QuantizedTensor
 from compresslab.quantization.uniform import Symmetric

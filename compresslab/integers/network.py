@@ -8,21 +8,21 @@ from jaxtyping import Float
 from torch import Tensor, fx, nn
 
 from compresslab.errors import CompressionError, whole
-from compresslab.models.builders import builder_of
-from compresslab.models.checking import copy_of
-from compresslab.models.inputs import fitted
-from compresslab.models.tracing import Watching
-from compresslab.quantization.clipping import Clip, MinMax
-from compresslab.quantization.folding import fold_norms
-from compresslab.quantization.integer import Grid
-from compresslab.quantization.integer_rules import (
+from compresslab.integers.layers import Grid
+from compresslab.integers.rules import (
     activations,
     grid_holder,
     held_nodes,
     step_for,
     traced_by_rules,
 )
-from compresslab.quantization.integer_steps import QuantizeInput
+from compresslab.integers.steps import QuantizeInput
+from compresslab.models.builders import builder_of
+from compresslab.models.checking import copy_of
+from compresslab.models.inputs import fitted
+from compresslab.models.tracing import Watching
+from compresslab.quantization.clipping import Clip, MinMax
+from compresslab.quantization.folding import fold_norms
 
 _MOST_VALUES = 2**20  # of inputs that run at once while activations are observed: 4 MB
 

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from compresslab.errors import CompressionError, whole
+from compresslab.integers.layers import Grid
 from compresslab.quantization.clipping import Clip, MinMax
-from compresslab.quantization.fake import _straight_through
-from compresslab.quantization.integer import Grid
+from compresslab.quantization.fake import straight_through
 
 _RELU = (nn.ReLU, nn.ReLU6)
 
@@ -64,4 +64,4 @@ def _rounded(x: Float[Tensor, "..."], grid: Grid) -> Float[Tensor, "..."]:
     place = x * (1 / grid.scale) + grid.zero_point
     code = place.round().clamp(*grid.ends)
     inside = torch.where(code == place.round(), place, place.detach())
-    return grid.scale * (_straight_through(code, inside) - grid.zero_point)
+    return grid.scale * (straight_through(code, inside) - grid.zero_point)

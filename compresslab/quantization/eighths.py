@@ -9,7 +9,7 @@ from torch.nn.utils import parametrize
 from compresslab.errors import CompressionError
 from compresslab.models.checking import copy_of
 from compresslab.models.parameters import layer_weights
-from compresslab.quantization.fake import FakeQuantize
+from compresslab.quantization.fake import FakeQuantize, straight_through
 from compresslab.quantization.granularity import PerTensor
 from compresslab.quantization.scheme import QuantizedTensor, Scheme
 from compresslab.quantization.uniform import Symmetric
@@ -63,7 +63,7 @@ class EighthSteps(FakeQuantize):
 
     def forward(self, weight: Tensor) -> Tensor:
         steps = self.in_steps(weight)
-        return (steps.detach().round() + (steps - steps.detach())) * self.length
+        return straight_through(steps.round(), steps) * self.length
 
     def freeze(self, weight: Tensor) -> QuantizedTensor:
         return self.scheme.quantize(weight.transpose(0, self.axis), {"scale": self.length.detach()[None]})

@@ -21,10 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from compresslab.errors import CompressionError
-from compresslab.quantization.clipping import LeastSquares, MinMax, Percentile
-from compresslab.quantization.folding import fold_norms
-from compresslab.quantization.granularity import PerChannel, PerTensor
-from compresslab.quantization.integer import (
+from compresslab.integers.layers import (
     Grid,
     IntegerConvolution,
     IntegerLayer,
@@ -32,8 +29,11 @@ from compresslab.quantization.integer import (
     fixed_point,
     requantize,
 )
-from compresslab.quantization.integer_network import quantize_activations
-from compresslab.quantization.integer_steps import IntegerAdd, IntegerMean
+from compresslab.integers.network import quantize_activations
+from compresslab.integers.steps import IntegerAdd, IntegerMean
+from compresslab.quantization.clipping import LeastSquares, MinMax, Percentile
+from compresslab.quantization.folding import fold_norms
+from compresslab.quantization.granularity import PerChannel, PerTensor
 from compresslab.quantization.quantizing import quantize
 from compresslab.quantization.uniform import Symmetric
 
