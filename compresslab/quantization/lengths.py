@@ -13,6 +13,7 @@ from torch.nn.utils import parametrize
 
 from compresslab.errors import CompressionError
 from compresslab.quantization.eighths import EighthSteps
+from compresslab.quantization.fake import straight_through
 
 LEAST_PULL = 0.3  # bits: even where zeros are rare, a weight that is not zero costs more
 RAREST, COMMONEST = 0.003, 0.95  # shares of nonzero weights that are told apart
@@ -80,8 +81,9 @@ class CodeLength:
     """Estimate the bits that a network's codes will fill, times a strength: rate beside distortion.
 
     Called with a model it is a term of the loss, ``train(..., penalty=CodeLength(1e-6))``, for a model that
-    trains through ``train_codes``. The gradient passes straight through the rounding, to the weights and to
-    the steps: zeros, coarser steps and empty rows all make a file shorter, and what is cheapest wins.
+    trains through ``train_codes``. The value is that of the rounded codes; the gradient passes straight
+    through, to the weights and to the steps: zeros, coarser steps and empty rows all make a file shorter, and
+    what is cheapest wins.
 
     Args:
         strength: what one bit costs, in units of the loss; 0 or above.
@@ -115,8 +117,10 @@ class CodeLength:
                 small networks do.
         """
         lengths = self.lengths_of(model) if lengths is None else lengths
-        pairs = zip(lengths, grids_of(model), strict=True)
-        return torch.stack([one.bits(grid.in_steps(floats)) for one, (grid, floats) in pairs]).sum()
+        floats = [grid.in_steps(tensor) for grid, tensor in grids_of(model)]
+        pairs = list(zip(lengths, floats, strict=True))
+        whole = torch.stack([one.bits(steps.detach().round()) for one, steps in pairs]).sum()
+        return straight_through(whole, torch.stack([one.bits(steps) for one, steps in pairs]).sum())
 
     def lengths_of(self, model: nn.Module) -> list[Lengths]:
         """Count the codes of every tensor."""

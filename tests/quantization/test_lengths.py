@@ -38,7 +38,7 @@ def entropy(share: torch.Tensor, ratio: float) -> float:
 @pytest.mark.parametrize("shape", [(40, 60), (16, 128), (12, 6, 5, 5)])
 @pytest.mark.parametrize(("density", "ratio"), [(0.1, 0.2), (0.3, 0.4), (0.5, 0.6)])
 def test_the_coder_writes_what_was_estimated_and_what_it_costs_to_learn_the_densities(shape, density, ratio):
-    """The estimate knows the count of each row and column; a coder learns one of n draws for log2(n) / 2 bits."""
+    """The estimate knows the counts of rows and columns; a coder pays log2(n) / 2 bits for each."""
     columns = (1, *shape[1:])
     logits = math.log(density / (1 - density)) + torch.randn(columns, generator=generator(3))
     codes = drawn(shape, torch.sigmoid(logits.double()), ratio, 4)
@@ -128,7 +128,7 @@ def test_the_penalty_is_the_sum_over_all_tensors_biases_too():
     codes = {name: t.codes.float() for name, t in frozen(net).items()}
     assert len(codes) == 8
     whole = CodeLength(1.0).bits(net).item()
-    assert whole == pytest.approx(sum(length_at(net, name) for name in codes), rel=1e-6)
+    assert whole == pytest.approx(sum(map(length, codes.values())), rel=1e-6)
     assert CodeLength(0.25)(net).item() == pytest.approx(whole / 4)
 
 
@@ -138,13 +138,6 @@ def frozen(net: nn.Module) -> dict:
         name: part.freeze(net.get_parameter(f"{name.rpartition('.')[0]}.original"))
         for name, part in held.items()
     }
-
-
-def length_at(net: nn.Module, name: str) -> float:
-    """The length at the unrounded floats, by the counts of the codes."""
-    part = net.get_submodule(name)
-    floats = net.get_parameter(f"{name.rpartition('.')[0]}.original")
-    return Lengths.of(part.freeze(floats).codes.float()).bits(part.in_steps(floats)).item()
 
 
 def test_the_penalty_makes_codes_shorter_and_steps_coarser():
