@@ -37,7 +37,7 @@ from torch.nn import functional
 
 import compresslab as cl
 from compresslab import checkpoints, criteria, data, models
-from compresslab.quantization import CodeLength, grids_of, train_codes
+from compresslab.quantization import CodeLength, Lengths, grids_of, train_codes
 from compresslab.storage import encode
 from compresslab.teaching import records
 from compresslab.training import Batch, SoftTargets, Split
@@ -152,10 +152,10 @@ LENET5 = ((10, 20, 80), (6, 12, 40), (4, 10, 24), (4, 8, 16))
 AFTER = {"digits": (60, 100, 150, 150), "mnist": (6, 8)}
 POINTS = {
     "digits 660": Point("digits", "lenet5", LENET5, AFTER["digits"], 450, 680, 4e-3, 5e-5),
-    "digits 950": Point("digits", "lenet5", LENET5[:3], AFTER["digits"][:3], 200, 1140, 4e-3, 3e-5),
-    "digits 1400": Point("digits", "lenet5", LENET5[:2], AFTER["digits"][:2], 200, 2080, 4e-3, 1e-5),
+    "digits 950": Point("digits", "lenet5", LENET5[:3], AFTER["digits"][:3], 200, 1050, 4e-3, 3e-5),
+    "digits 1400": Point("digits", "lenet5", LENET5[:2], AFTER["digits"][:2], 150, 1520, 4e-3, 2e-5),
     "digits 500": Point("digits", "lenet5", LENET5, AFTER["digits"], 300, 480, 4e-3, 1e-4),
-    "lenet5 1520": Point("mnist", "lenet5", LENET5[:2], AFTER["mnist"], 45, 1705, 3e-3, 5e-6),
+    "lenet5 1520": Point("mnist", "lenet5", LENET5[:2], AFTER["mnist"], 30, 1650, 2e-3, 1e-6),
     "lenet5 3030": Point("mnist", "lenet5", LENET5[:1], AFTER["mnist"][:1], 30, 3200, 3e-3, 5e-6),
     "perceptron 2000": Point(
         "mnist", "lenet_300_100", ((300, 100), (60, 40)), (8, 20), 150, 2100, 3e-3, 1e-5
@@ -361,17 +361,23 @@ def judged(small: nn.Module) -> dict:
 
 
 def filed(name: str, seed: int, found: dict) -> dict:
-    """Write the file, load it again, and judge what was loaded."""
+    """Write the file, unless the one that is there is of this run; load it, and judge what was loaded."""
     point, path = POINTS[name], FILES / f"{name.replace(' ', '_')}_{seed}.clab"
-    net = train_codes(start(point, seed))
-    net.load_state_dict(torch.load(KEPT / f"{name}_{seed}.pt"))
-    cl.save(cl.quantize(net), path, coding="mixing")
+    choose = images(point.data).validation
+    if not path.exists() or cl.evaluate(cl.load(path), choose).correct != found["validation"][0]:
+        net = train_codes(start(point, seed))
+        net.load_state_dict(torch.load(KEPT / f"{name}_{seed}.pt"))
+        cl.save(cl.quantize(net), path, coding="mixing")
     small = cl.load(path)
-    right = cl.evaluate(small, images(point.data).validation).correct
-    if right != found["validation"][0]:
+    if (right := cl.evaluate(small, choose).correct) != found["validation"][0]:
         raise ValueError(f"{path.name} reads {right} of validation, training ended with {found}")
-    estimate = round(CodeLength(1.0).bits(net).item() / 8)
+    estimate = round(sum(float(Lengths.of(codes).bits(codes)) for codes in codes_of(small)) / 8)
     return {"seed": seed, "bytes": path.stat().st_size, **found, "estimate": estimate, **judged(small)}
+
+
+def codes_of(small: nn.Module) -> list[Tensor]:
+    held = (getattr(layer, "quantized_weights", {}) for layer in small.modules())
+    return [codes.codes.float() for each in held for codes in each.values()]
 
 
 def key_of(name: str, seed: int) -> tuple:

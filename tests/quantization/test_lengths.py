@@ -104,6 +104,16 @@ def test_the_gradient_is_the_slope_of_the_length_at_fixed_counts(seed, shape, de
         assert found.flatten()[place].item() == pytest.approx(float(up - down) / 2e-3, abs=2e-2)
 
 
+@given(st.integers(0, 999), st.floats(0, 1))
+def test_between_whole_codes_the_length_is_a_straight_line(seed, part):
+    codes = drawn((3, 5), torch.tensor(0.6), 0.6, seed)
+    further = codes + torch.where(codes < 0, -1.0, 1.0)
+    lengths = Lengths.of(codes)
+    ends = [lengths.bits(one).item() for one in (codes, further)]
+    middle = lengths.bits(codes + part * (further - codes)).item()
+    assert middle == pytest.approx((1 - part) * ends[0] + part * ends[1], rel=1e-5)
+
+
 @given(st.integers(0, 999), st.floats(0.02, 0.98))
 def test_a_code_that_is_not_zero_never_costs_less_than_zero(seed, density):
     codes = drawn((6, 9), torch.tensor(density), 0.5, seed)

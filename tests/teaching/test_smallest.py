@@ -35,8 +35,8 @@ def test_the_record_has_every_file_and_no_other():
 
 
 def test_the_digits_fill_fewer_than_a_thousand_bytes():
-    """The promise of the record, in the mean of three seeds: bytes at most, right answers at least."""
-    asked = {"digits 660": (660, 970), "digits 950": (950, 976), "digits 1400": (1400, 982)}
+    """Means of three seeds: bytes at most, right answers of 1,000 at least."""
+    asked = {"digits 660": (660, 970), "digits 950": (950, 970), "digits 1400": (1400, 975)}
     for name, (most, least) in asked.items():
         seeds = RECORD["points"][name]["seeds"]
         assert len(seeds) == 3
