@@ -19,6 +19,7 @@ from compresslab import checkpoints, criteria, data, training
 from compresslab.teaching import BLUE, GREEN, ORANGE, SKY, VERMILION, records
 
 STATIC = Path(__file__).parents[1] / "_static"
+SMALLEST = records.path("smallest/digits_660_0.clab")
 CHAPTERS = Path(__file__).parents[1] / "chapters"
 GREY = "#8a8a8a"  # at least 3 to 1 against white and against the dark page
 PRUNED = "09"  # the first chapter whose networks have lost weights or neurons
@@ -81,7 +82,7 @@ def ledger_plot() -> str:
     rows = ledger()
     left, right, top, bottom, low = 44, 348, 16, 262, 94.0
     sizes = [size_of(row) for row in rows]
-    first, last = 3.8, math.log10(max(sizes)) + 0.1
+    first, last = 2.5, math.log10(max(sizes)) + 0.1
 
     def across(size: float) -> float:
         return left + (math.log10(size) - first) / (last - first) * (right - left)
@@ -93,7 +94,7 @@ def ledger_plot() -> str:
     for percent in range(int(low), 100):
         parts += [line([(left - 4, down(percent)), (left, down(percent))], width=1)]
         parts += [text(left - 7, down(percent) + 4, f"{percent}", "end")]
-    for size, words in ((10_000, "10 kB"), (100_000, "100 kB"), (1_000_000, "1 MB")):
+    for size, words in ((1_000, "1 kB"), (10_000, "10 kB"), (100_000, "100 kB"), (1_000_000, "1 MB")):
         parts += [line([(across(size), bottom), (across(size), bottom + 4)], width=1)]
         parts += [text(across(size), bottom + 19, words, "middle")]
     parts += [text((left + right) / 2, bottom + 38, "bytes of the file, on a scale of factors", "middle")]
@@ -148,7 +149,7 @@ def home() -> str:
 def some_digits() -> str:
     """Draw test digits as they are, with what the smallest file answers; one is misread."""
     digits = data.digits()
-    found = cl.evaluate(cl.load(records.path("search/article_0.clab")), digits)
+    found = cl.evaluate(cl.load(SMALLEST), digits)
     assert found.hits is not None
     assert found.predictions is not None
     rightly = [int(i) for i in found.hits.nonzero().flatten()]
@@ -245,6 +246,10 @@ def cards() -> dict[str, str]:
     few = [(little["0"] - 900) / 100, *((fmean(found) - 900) / 100 for found in little["repaired"].values())]
     plan = records.load("search")["bits"][0]["best"]["plan"]["layers"].values()
     widths = [layer["scheme"]["bits"] for layer in plan]
+    coded = torch.cat(
+        [one.quantized.codes.flatten() for one in cl.load(SMALLEST).children() if hasattr(one, "quantized")]
+    )
+    counts = [math.sqrt(int((coded == code).sum())) for code in range(-6, 7)]
     curve = [(10 + 140 * i / 40, 14 + 62 * ((i - 20) / 20) ** 2) for i in range(41)]
     (x, y), slope = curve[12], 62 * 2 * (-8 / 20) / (140 / 2)
     tangent = [(x + step, y + slope * step) for step in (-40, 40)]
@@ -283,6 +288,7 @@ def cards() -> dict[str, str]:
         "21": line([(10, 80), (64, 44), (150, 44)], BLUE, 3)
         + line([(64, 44), (112, 12), (150, 12)], VERMILION, 3)
         + "".join(dot(*one) for one in under),
+        "23": bars(counts, lambda i: i == len(counts) // 2, ORANGE),
     }
 
 

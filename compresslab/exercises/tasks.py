@@ -19,6 +19,7 @@ from compresslab.exercises.packing_tasks import (
     TRITS,
 )
 from compresslab.exercises.pruning_tasks import COST, ELASTIC, GROUPS, KEPT, MASK, SLOPE
+from compresslab.exercises.rate_tasks import BITS, CHEAPEST, SETTLED
 from compresslab.exercises.reading_tasks import CHANCE, FIRST, READ, SIGNS_OF, SUMS_OF, WORDS
 from compresslab.exercises.repair_tasks import AFTER, ALONE, HELPED
 from compresslab.exercises.search_tasks import FIRST_STEP, PRICE, SPENT
@@ -88,4 +89,7 @@ TASKS: Mapping[str, Task] = {
     "21-3a": MOVED,
     "21-3b": ROOF,
     "21-3": LEAST,
+    "23-3a": BITS,
+    "23-3b": CHEAPEST,
+    "23-3": SETTLED,
 }

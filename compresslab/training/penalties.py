@@ -2,9 +2,8 @@
 
 A penalty is a frozen value. Called with a model it is a term of the loss, ``train(..., penalty=L1(1e-4))``;
 its ``proximal`` step solves the same problem exactly for the weights alone, and
-``train(..., after_step=L1(0.2).after_step)`` takes it after every step of the optimizer. Use one or the
-other; their strengths differ (see ``Proximal``). Give ``keep_best=False`` with either: the epoch of the
-lowest validation loss is often an early one, before the zeros.
+``train(..., after_step=L1(0.2).after_step)`` takes it after every step. Use one or the other; their strengths
+differ (see ``Proximal``). Give ``keep_best=False``: the lowest validation loss often comes before the zeros.
 """
 
 import math
@@ -17,12 +16,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from compresslab.errors import whole
+from compresslab.quantization.lengths import CodeLength
 from compresslab.training.gates import L0, HardConcrete, add_gates, check_strength, freeze_gates
 from compresslab.training.weights import norm_scales, weights_of
 
 __all__ = [
-    "L0", "L1", "L2", "GroupLasso", "HardConcrete", "Hoyer", "Penalty", "Proximal", "Slimming", "add_gates",
-    "freeze_gates",
+    "L0", "L1", "L2", "CodeLength", "GroupLasso", "HardConcrete", "Hoyer", "Penalty", "Proximal", "Slimming",
+    "add_gates", "freeze_gates",
 ]  # fmt: skip
 
 

@@ -220,6 +220,11 @@ def of_kinds() -> Iterator[tuple[str, float, Grid]]:
                 yield f"{kind}, {row}", runs["chosen"], numbers(runs["rates"])
 
 
+def of_smallest() -> Iterator[tuple[str, float, Grid]]:
+    for row, found in records.load("smallest")["ablation"]["rows"].items():
+        yield row, found["rate"], numbers(found["tried"])
+
+
 def numbers(tried: dict[str, float]) -> Grid:
     return {float(setting): loss for setting, loss in tried.items()}
 
@@ -240,6 +245,7 @@ CHOICES = {
     "little_data": of_little_data,
     "order": of_order,
     "kinds": of_kinds,
+    "smallest": of_smallest,
 }
 
 

@@ -817,6 +817,47 @@ def least_in_numpy(layers, batch, width, peak, bandwidth):
     return np.maximum(batch * macs / peak, read / bandwidth).sum()
 
 
+def bits_as_product(code, share, ratio):
+    size = abs(code)
+    chance = share / 2 * (1 - ratio) * ratio ** (size - 1) if size else 1 - share
+    return -math.log2(chance)
+
+
+def bits_in_numpy(code, share, ratio):
+    parts = [share, 0.5, 1 - ratio, *[ratio] * (abs(code) - 1)] if code else [1 - share]
+    return -np.log2(parts).sum()
+
+
+def cheapest_of_both_signs(weight, step, price, table):
+    codes = range(1 - len(table), len(table))
+    return min(codes, key=lambda code: (weight - step * code) ** 2 + price * table[abs(code)])
+
+
+def cheapest_in_numpy(weight, step, price, table):
+    sizes = np.arange(len(table))
+    cost = (abs(weight) - step * sizes) ** 2 + price * np.array(table)
+    return np.sign(weight) * cost.argmin()
+
+
+def settled(weights, step, price, rounds, cheapest):
+    codes = [cheapest(weight, step, 0.0, [0.0] * 6) for weight in weights]
+    for _ in range(rounds):
+        sizes = np.abs(codes)
+        share = ((sizes > 0).sum() + 0.5) / (len(sizes) + 1)
+        ratio = np.clip(1 - ((sizes > 0).sum() + 1) / (sizes.sum() + 1), 0.05, 0.95)
+        table = [bits_in_numpy(size, share, ratio) for size in range(6)]
+        codes = [cheapest(weight, step, price, table) for weight in weights]
+    return codes
+
+
+def settled_as_list(weights, step, price, rounds):
+    return [int(code) for code in settled(weights, step, price, rounds, cheapest_of_both_signs)]
+
+
+def settled_in_numpy(weights, step, price, rounds):
+    return np.array(settled(weights, step, price, rounds, cheapest_in_numpy))
+
+
 OTHERS = {
     "01-3a": (positions_by_counting, positions_by_torch),
     "01-3b": (macs_of_groups, macs_of_one_place_by_flops),
@@ -879,6 +920,9 @@ OTHERS = {
     "21-3a": (moved_one_by_one, moved_in_numpy),
     "21-3b": (roof_by_cases, roof_by_times),
     "21-3": (least_by_loop, least_in_numpy),
+    "23-3a": (bits_as_product, bits_in_numpy),
+    "23-3b": (cheapest_of_both_signs, cheapest_in_numpy),
+    "23-3": (settled_as_list, settled_in_numpy),
 }
 
 

@@ -1,0 +1,44 @@
+"""The smallest files: each comes back from its bytes alone, at once, and reads what the record says."""
+
+import time
+
+import pytest
+
+import compresslab as cl
+from compresslab import data
+from compresslab.storage import encode
+from compresslab.teaching import records
+
+RECORD = records.load("smallest")
+FILES = [
+    pytest.param(f"smallest/{name.replace(' ', '_')}_{run['seed']}.clab", run, id=f"{name}, {run['seed']}")
+    for name, point in RECORD["points"].items()
+    for run in point["seeds"]
+]
+
+
+@pytest.mark.parametrize(("name", "run"), FILES)
+def test_a_file_comes_back_from_its_bytes_and_reads_what_was_recorded(name, run):
+    path = records.path(name)
+    assert path.stat().st_size == run["bytes"] == run["codings"]["mixing"]
+    begun = time.perf_counter()
+    small = cl.load(path)
+    assert time.perf_counter() - begun < 1  # seconds; a tenth of it on a quiet machine
+    # the same codes everywhere; sums of floats may put one image of a thousand on the other side
+    assert abs(cl.evaluate(small, data.digits().test).correct - run["digits"]) <= 1
+    assert encode(small, coding="mixing")[0] == path.read_bytes()
+
+
+def test_the_record_has_every_file_and_no_other():
+    recorded = {name for name in records.files() if name.startswith("smallest/")}
+    assert recorded == {param.values[0] for param in FILES}
+
+
+def test_the_digits_fill_fewer_than_a_thousand_bytes():
+    """Means of three seeds: bytes at most, right answers of 1,000 at least."""
+    asked = {"digits 660": (660, 970), "digits 950": (950, 970), "digits 1400": (1400, 975)}
+    for name, (most, least) in asked.items():
+        seeds = RECORD["points"][name]["seeds"]
+        assert len(seeds) == 3
+        assert sum(run["bytes"] for run in seeds) <= 3 * most
+        assert sum(run["digits"] for run in seeds) >= 3 * least
