@@ -153,7 +153,7 @@ AFTER = {"digits": (60, 100, 150, 150), "mnist": (6, 8)}
 POINTS = {
     "digits 660": Point("digits", "lenet5", LENET5, AFTER["digits"], 450, 680, 4e-3, 5e-5),
     "digits 950": Point("digits", "lenet5", LENET5[:3], AFTER["digits"][:3], 200, 1050, 4e-3, 3e-5),
-    "digits 1400": Point("digits", "lenet5", LENET5[:2], AFTER["digits"][:2], 150, 1520, 4e-3, 2e-5),
+    "digits 1400": Point("digits", "lenet5", LENET5[:2], AFTER["digits"][:2], 400, 1620, 4e-3, 1e-5),
     "digits 500": Point("digits", "lenet5", LENET5, AFTER["digits"], 300, 480, 4e-3, 1e-4),
     "lenet5 1520": Point("mnist", "lenet5", LENET5[:2], AFTER["mnist"], 30, 1650, 2e-3, 1e-6),
     "lenet5 3030": Point("mnist", "lenet5", LENET5[:1], AFTER["mnist"][:1], 30, 3200, 3e-3, 5e-6),
