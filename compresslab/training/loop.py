@@ -1,4 +1,4 @@
-"""Train a network on data of any kind; what it is judged by stands in a module of its own."""
+"""Train a network on data of any kind."""
 
 import math
 from collections.abc import Callable, Iterator
