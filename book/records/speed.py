@@ -328,7 +328,7 @@ def timed(rows: list[Row], rounds: int, clock: Callable[[], float]) -> dict[str,
     calls = {
         (place, batch): (lambda run=row.run, x=digits.test.images[:batch]: run(x))
         for place, row in enumerate(rows)
-        if row.run
+        if row.run is not None  # a compiled network has no truth of its own
         for batch in BATCHES
     }
     often = {}

@@ -11,8 +11,15 @@ from compresslab.storage import encode
 from compresslab.teaching import records
 
 RECORD = records.load("smallest")
+
+
+def file_of(name, point, run):
+    whole = "mnist_" * (point["recipe"]["data"] == "mnist")
+    return f"smallest/{whole}{name.replace(' ', '_')}_{run['seed']}.clab"
+
+
 FILES = [
-    pytest.param(f"smallest/{name.replace(' ', '_')}_{run['seed']}.clab", run, id=f"{name}, {run['seed']}")
+    pytest.param(file_of(name, point, run), run, id=f"{name}, {run['seed']}")
     for name, point in RECORD["points"].items()
     for run in point["seeds"]
 ]
