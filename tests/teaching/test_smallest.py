@@ -65,3 +65,12 @@ def test_the_digits_fill_fewer_than_a_thousand_bytes():
         assert len(seeds) == 3
         assert sum(run["bytes"] for run in seeds) <= 3 * most
         assert sum(run["digits"] for run in seeds) >= 3 * least
+
+
+def test_fresh_seeds_stand_beside_the_setting_that_a_test_reading_chose():
+    fresh = RECORD["points"]["digits 660"]["fresh"]
+    known = {run["seed"] for run in RECORD["points"]["digits 660"]["seeds"]}
+    assert len(fresh) == 3
+    assert not known & {run["seed"] for run in fresh}
+    assert sum(run["bytes"] for run in fresh) <= 3 * 660
+    assert sum(run["digits"] for run in fresh) >= 3 * 970
