@@ -50,7 +50,7 @@ learn: $(if $(wildcard $(STAMP)),$(STAMP),$(LESS)) ## install what a learner nee
 
 book: $(STAMP)  ## build the site
 	$(BIN)/python book/tools/vendor.py
-	OMP_NUM_THREADS=1 $(BIN)/python book/tools/networks.py
+	OMP_NUM_THREADS=1 $(BIN)/python book/tools/exports.py
 	rm -rf _build/html
 	$(BIN)/jupyter-book build . --toc book/_toc.yml --all -W -n --keep-going
 	@echo "The book: _build/html/index.html"

@@ -84,7 +84,7 @@ def prune_neurons(
     >>> from compresslab import criteria, models
     >>> small = prune_neurons(models.lenet_300_100(), criteria.l2_norm, 0.5)
     >>> small.config
-    LeNet300Config(fc1=150, fc2=50, classes=10)
+    LeNet300Config(fc1=150, fc2=50, classes=10, cosines=None)
     """
     check_model(model)
     seen = held(batches)

@@ -43,7 +43,7 @@ def drop_dead(model: nn.Module, example: Inputs | None = None) -> nn.Module:
     >>> net = models.lenet_300_100(fc1=4, fc2=3)
     >>> _ = net.fc1.weight.data[1:3].zero_()
     >>> drop_dead(net).config
-    LeNet300Config(fc1=2, fc2=3, classes=10)
+    LeNet300Config(fc1=2, fc2=3, classes=10, cosines=None)
     """
     image = example_of(model, example)
     graph = graph_of(model, image)

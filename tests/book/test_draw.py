@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from functools import cache
 
-import networks
+import exports
 import pytest
 import torch
 from built import IN_A_BROWSER, SITE
@@ -44,9 +44,9 @@ LINES = {  # strokes on a canvas of 280 by 280
 @cache
 def torch_answers() -> list[list[int]]:
     """Return what torch says of the hundred digits, network by network."""
-    digits = cl.data.digits().test[: networks.DIGITS].images
+    digits = cl.data.digits().test[: exports.DIGITS].images
     with torch.no_grad():
-        return [cl.load(path)(digits).argmax(1).tolist() for path in networks.networks().values()]
+        return [cl.load(path)(digits).argmax(1).tolist() for path in exports.networks().values()]
 
 
 class Page:
@@ -144,7 +144,7 @@ def test_nothing_heavy_is_asked_for_before_the_button_and_little_after_it(browse
 
 def test_the_answers_are_those_of_torch_on_a_hundred_digits(shared):
     said = []
-    for number in range(networks.DIGITS):
+    for number in range(exports.DIGITS):
         shared.window.select_option("#draw-digit", str(number))
         shared.window.wait_for_function(DONE, arg=str(number), timeout=60_000)
         said.append(shared.window.evaluate(ANSWERS))
@@ -249,6 +249,6 @@ def test_where_the_networks_are_missing_the_page_says_so_in_a_sentence(browser, 
 
 def test_the_bytes_are_those_of_the_files(shared):
     shown = shared.window.locator("#draw-answers .bytes").all_text_contents()
-    sizes = [path.stat().st_size for path in networks.networks().values()]
+    sizes = [path.stat().st_size for path in exports.networks().values()]
     assert [int(text.replace(",", "")) for text in shown] == sizes
-    assert tuple(networks.networks()) == NAMES == tuple(json.loads(MADE.read_text(encoding="utf-8"))["bytes"])
+    assert tuple(exports.networks()) == NAMES == tuple(json.loads(MADE.read_text(encoding="utf-8"))["bytes"])

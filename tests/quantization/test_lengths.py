@@ -11,7 +11,7 @@ from torch import nn
 
 import compresslab as cl
 from compresslab import models
-from compresslab.coding import mixing
+from compresslab.coding.mixing import mix
 from compresslab.quantization import CodeLength, EighthSteps, Lengths, train_codes
 
 
@@ -44,7 +44,7 @@ def test_the_coder_writes_what_was_estimated_and_what_it_costs_to_learn_the_dens
     codes = drawn(shape, torch.sigmoid(logits.double()), ratio, 4)
     down, across = codes.flatten(1).shape
     learned = (down * math.log2(across) + across * math.log2(down)) / 2
-    written = 8 * len(mixing.encode([codes.int().numpy()]).data)
+    written = 8 * len(mix([codes.int().numpy()]).data)
     assert 0 < written - length(codes) < learned + 0.02 * length(codes)
 
 
