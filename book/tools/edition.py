@@ -97,7 +97,7 @@ def unready(tag: str) -> list[str]:
 
 
 def add_foot(app, pagename: str, templatename: str, context: dict, doctree) -> None:
-    context["theme_extra_footer"] = foot(pagename, app.config.project)
+    context["theme_extra_footer"] = foot(pagename, app.config.html_title)
 
 
 def fill(app, docname: str, source: list[str]) -> None:

@@ -79,7 +79,7 @@ def test_the_zip_is_the_site_without_itself_and_the_same_every_time(site):
 def test_every_page_says_its_version_and_licences_and_leads_to_the_citation():
     for page in PAGES:
         (foot,) = re.findall(r'<p class="edition">.*?</p>', page.read_text(encoding="utf-8"), re.DOTALL)
-        assert f"version {edition.version()}" in foot
+        assert f"Small networks, version {edition.version()}" in foot
         assert "MIT" in foot
         assert "CC BY 4.0" in foot
         for link in re.findall(r'href="([^"#]*)', foot):

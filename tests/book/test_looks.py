@@ -63,7 +63,7 @@ def test_no_code_is_cut_where_there_is_room(browser, page):
         cut = window.evaluate(
             """() => {
                 document.querySelectorAll('details').forEach(one => one.open = true);
-                return [...document.querySelectorAll('div.cell_input pre')]
+                return [...document.querySelectorAll('div.cell_input pre, div.cell_output pre')]
                     .filter(one => one.scrollWidth > one.clientWidth + 1)
                     .map(one => one.innerText.slice(0, 60))
             }"""
