@@ -74,7 +74,7 @@ def colour_of(method: str) -> str:
 
 def guide() -> str:
     """Draw the loss of every method of the guide, by what it needs."""
-    rows, axis, y = table("guide.csv"), Axis(-2, 4), 4.0
+    rows, axis, y = table("guide.csv"), Axis(-2, 4, left=16), 4.0  # half a number stands left of the axis
     shown: list[str] = []
     for need, group in groupby(rows, key=lambda row: row["You have"]):
         y += 18

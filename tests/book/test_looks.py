@@ -86,6 +86,8 @@ def test_on_paper_everything_is_open_and_nothing_is_cut(browser, page):
     try:
         window.goto(page.as_uri())
         window.emulate_media(media="print")
+        # on a busy machine the styles of paper come some frames later
+        window.evaluate("new Promise(drawn => requestAnimationFrame(() => setTimeout(drawn, 200)))")
         closed = window.evaluate(
             """() => [...document.querySelectorAll('details > :not(summary)')]
                 .filter(one => one.textContent.trim() && !one.checkVisibility({contentVisibilityAuto: true}))
