@@ -81,8 +81,8 @@ class Study:
                 trial = self._study.ask(self._ranges)
                 trial.set_user_attr(WORKER, me())
                 choice = self._whole(trial.params)
-                before = [other for other in self._claimed(waiting=True) if other.number < trial.number]
-                if any(self._whole(other.params) == choice for other in before if other.params):
+                before = self._before(trial)
+                if any(self._whole(self._asked(other)) == choice for other in before):
                     self._drop(trial)
                     doubles += 1
                     if doubles >= _DOUBLES:
@@ -169,6 +169,15 @@ class Study:
         states = {self._states.COMPLETE, self._states.RUNNING, *([self._states.WAITING] * waiting)}
         trials = self._study.get_trials(deepcopy=False)
         return [trial for trial in trials if trial.state in states or _ERROR in trial.user_attrs]
+
+    def _before(self, trial: Any) -> list[Any]:
+        """Return the claimed trials before one; wait for those that another process is still choosing."""
+        while True:
+            before = [other for other in self._claimed(waiting=True) if other.number < trial.number]
+            running = [other for other in before if other.state is self._states.RUNNING]
+            if all(set(self._asked(other)) >= set(self._ranges) or gone(other) for other in running):
+                return before
+            time.sleep(0.02)
 
     def _drop(self, trial: Any) -> None:
         self._study.tell(trial, state=self._states.FAIL)

@@ -16,6 +16,7 @@ from collections import Counter
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -143,6 +144,29 @@ def postgres():
 def test_two_processes_share_a_database_and_no_trial_is_lost_or_doubled():
     with postgres() as url:
         check_shared(run("share", url, 24), 24)
+
+
+def test_a_choice_that_another_process_is_just_making_is_not_made_twice(tmp_path):
+    file, made = tmp_path / "study.journal", []
+    slow = opened(file)._study.ask()  # numbered, not chosen: a process between two writes to the storage
+
+    def choose():
+        time.sleep(0.3)
+        for knob, option in FIRST[0].items():
+            slow.set_user_attr("worker", [socket.gethostname(), os.getppid()])
+            slow.suggest_int(knob, option, option)
+
+    def judge(choice):
+        made.append(choice)
+        return value_of(choice), {}
+
+    other = Thread(target=choose)
+    other.start()
+    opened(file).explore(judge, 4, FIRST)
+    other.join()
+    assert len(made) == 3
+    assert FIRST[0] not in made
+    assert FIRST[1] in made
 
 
 def test_a_line_that_a_kill_cut_off_is_no_end(tmp_path):
