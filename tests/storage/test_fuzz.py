@@ -354,7 +354,7 @@ def run(count, seed):
     """Try that many cases and report what happened."""
     torch.set_num_threads(1)
     signal.signal(signal.SIGPROF, lambda *_: pytest.fail(f"a case took more than {SECONDS} s"))
-    counts, kinds, slowest = Counter(), defaultdict(Counter), 0.0
+    counts, kinds, slowest = Counter(), defaultdict(lambda: defaultdict(float)), 0.0
     good = seeds()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file.clab"
@@ -374,7 +374,8 @@ def run(count, seed):
             took = time.process_time() - start
             slowest = max(slowest, took)
             counts[found] += 1
-            kinds[kind].update({found: 1, "seconds": took})
+            kinds[kind][found] += 1
+            kinds[kind]["seconds"] += took
             kinds[kind]["slowest_s"] = max(kinds[kind]["slowest_s"], took)
     resident, address = (now - then for now, then in zip(peak(), before, strict=True))
     by_kind = {
