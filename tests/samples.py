@@ -85,7 +85,7 @@ def state(model):
 
 def raw(tensor):
     """The bytes of a tensor: equal bytes also where NaN differs from itself and 0.0 equals -0.0."""
-    return bytes(tensor.detach().contiguous().reshape(-1).view(torch.uint8).tolist())
+    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def same(left, right):

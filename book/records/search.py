@@ -1,12 +1,14 @@
-"""Search under a budget for chapter 20: bits alone, everything without training, everything with training.
+"""Search under a budget for chapter 20: bits alone, everything without training, with repair, with training.
 
-Run from the root of the repository: python book/records/search.py [bits] [everything] [trained]
+Run from the root of the repository: python book/records/search.py [bits] [everything] [repaired] [trained]
 
 Without a word it does all and writes the record; several processes may each do one kind before that.
-Two kinds, without training, are of the shipped network, and the seeds are the search's: bits alone, and
-everything. The third, with training, is of three trainings of the article's network by the recipe of chapter
-18. Every choice reads validation; the test split, and MNIST's own, are read once, for the record. The plans
-that the searches with training chose are trained for about as many epochs as chapter 18 trains.
+Three kinds, without training, are of the shipped network, and the seeds are the search's: bits alone,
+everything, and neurons and bits with the repair of chapter 19 in every trial; the same repair is given to the
+uniform plans that it is set beside. The fourth, with training, is of three trainings of the article's network
+by the recipe of chapter 18. Every choice reads validation; the test split, and MNIST's own, are read once,
+for the record. The plans that the searches with training chose are trained for about as many epochs as
+chapter 18 trains.
 
 An interrupted run goes on where it was: what is finished stands in build/records, and every search keeps its
 trials in a journal there. It takes a quarter of an hour of one core.
@@ -25,6 +27,7 @@ from torch import nn
 
 import compresslab as cl
 from compresslab import checkpoints, data
+from compresslab.repairing import reconstruct
 from compresslab.searching import Budget, Plan, Search, Space
 from compresslab.storage import encode
 from compresslab.teaching import records
@@ -35,7 +38,8 @@ SEEDS = (0, 1, 2)
 LOSS = 0.01  # of accuracy on validation, for the searches without training
 BYTES = 8_700  # for the searches with training: less than any file of chapter 18 has
 WIDTHS = (8, 6, 5, 4, 3, 2)
-TRIALS = {"bits": 60, "everything": 20, "trained": 6}
+TRIALS = {"bits": 60, "everything": 20, "repaired": 10, "trained": 6}
+SEEN = 256  # training images that a repair reads
 SHORT, LONG, RATE = 1, 20, 2e-3  # epochs of a trial and of the plan that was chosen; twice each
 BOOKS = {bits: cl.KMeans(bits, keep_zero=True) for bits in (4, 3, 2)}
 GRIDS = dict(zip(WIDTHS, Space.of_bits(*WIDTHS).schemes, strict=True))
@@ -44,6 +48,7 @@ SPACES = {
     "everything": Space(
         (BOOKS[4], GRIDS[3], BOOKS[3], GRIDS[2], BOOKS[2]), (0.5, 0.7, 0.8, 0.9), (0.25, 0.5)
     ),
+    "repaired": Space((GRIDS[4], GRIDS[3], GRIDS[2]), (), (0.25, 0.5, 0.75)),
     "trained": Space((BOOKS[4], BOOKS[3]), (0.9,), (0.5, 0.75)),
 }
 
@@ -78,6 +83,12 @@ def uniform(model: nn.Module, images: data.ImageData) -> dict[str, Any]:
     return {str(bits): judged(cl.quantize(model, scheme), images) for bits, scheme in GRIDS.items()}
 
 
+def repaired_uniform(model: nn.Module, images: data.ImageData) -> dict[str, Any]:
+    """Give every layer the same bits, for each width, and choose the codes as the searched ones are."""
+    seen = images.train.images[:SEEN]
+    return {str(bits): judged(reconstruct(model, GRIDS[bits], seen), images) for bits in (4, 3, 2)}
+
+
 def teach(images: data.ImageData, epochs: int) -> Any:
     def train(model: nn.Module, after_step: Any) -> None:
         model.to(memory_format=torch.channels_last)  # only for speed
@@ -89,6 +100,7 @@ def teach(images: data.ImageData, epochs: int) -> Any:
 def searched(model: nn.Module, images: data.ImageData, kind: str, seed: int) -> dict[str, Any]:
     """Search, and judge the greedy start and what was chosen."""
     trained, since = kind == "trained", time.perf_counter()
+    seen = images.train.images[:SEEN] if kind == "repaired" else None
     found = cl.search(
         model,
         images,
@@ -96,6 +108,7 @@ def searched(model: nn.Module, images: data.ImageData, kind: str, seed: int) -> 
         space=SPACES[kind],
         trials=TRIALS[kind],
         train=teach(images, SHORT) if trained else None,
+        repair=seen,
         study=WORK / f"search_{kind.replace(' ', '_')}_{seed}.journal",
         plain="bits" in kind,  # bytes as chapter 03 counts them, else as chapter 18
         seed=seed,
@@ -103,9 +116,9 @@ def searched(model: nn.Module, images: data.ImageData, kind: str, seed: int) -> 
     )
     print(f"{kind} {seed}: {len(found.trials)} trials, {time.perf_counter() - since:.0f} s", flush=True)
     last = teach(images, LONG) if trained else None
-    made = {"greedy": found.greedy.plan.apply(model, images, train=last)}
+    made = {"greedy": found.greedy.plan.apply(model, images, train=last, repair=seen)}
     same = found.plan == found.greedy.plan
-    made["best"] = made["greedy"] if same else found.plan.apply(model, images, train=last)
+    made["best"] = made["greedy"] if same else found.plan.apply(model, images, train=last, repair=seen)
     if trained:
         FILES.mkdir(exist_ok=True)
         cl.save(made["best"], FILES / f"article_{seed}.clab")
@@ -135,12 +148,14 @@ def main(kinds: list[str]) -> None:
         runs.of((name, "shipped"), make, checkpoints.load("article"), images)
         for seed in SEEDS:
             runs.of((name, seed), make, dense(images, seed), images)
+    runs.of(("repaired uniform", "shipped"), repaired_uniform, checkpoints.load("article"), images)
     for seed in SEEDS:
         file = records.path(f"deep_compression/digits_article_{seed}.clab")
         runs.of(("chapter 18", seed), judged, cl.load(file), images)
     found: dict[str, Any] = {
         kind: [runs.found[kind, seed] for seed in SEEDS] for kind in (*SPACES, "chapter 18")
     }
+    found["shipped repaired uniform"] = runs.found["repaired uniform", "shipped"]
     for name in ("floats", "uniform"):
         found[f"shipped {name}"] = runs.found[name, "shipped"]
         found[f"fresh {name}"] = [runs.found[name, seed] for seed in SEEDS]
@@ -148,6 +163,7 @@ def main(kinds: list[str]) -> None:
         "seeds": SEEDS,
         "loss": LOSS,
         "bytes": BYTES,
+        "repaired": SEEN,
         "trials": TRIALS,
         "epochs": {"trial": 2 * SHORT, "chosen": 2 * LONG},
         "lr": RATE,

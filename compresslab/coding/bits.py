@@ -26,8 +26,14 @@ _WIDTH = "the width of a code in bits"
 _COUNTED = 1 << 16  # symbols counted in one go: they and their copy as indices (eight bytes each) stay there
 
 
-def pack(codes: UInt8[Tensor, "..."] | UInt8[np.ndarray, "..."], bits: int) -> bytes:
+def pack(codes: UInt8[Tensor, "..."] | UInt8[np.ndarray, "..."], bits: int, low: int = 0) -> bytes:
     """Store each code in ``bits`` bits, in C order.
+
+    Args:
+        codes: numbers of a byte each.
+        bits: of each in the stream.
+        low: the lowest code, modulo 256. Codes are counted from it a piece at a time, so that a large
+            matrix has no second copy.
 
     Returns:
         ``packed_size(count, bits)`` bytes; the unused high bits of the last byte are zero.
@@ -38,13 +44,16 @@ def pack(codes: UInt8[Tensor, "..."] | UInt8[np.ndarray, "..."], bits: int) -> b
     >>> pack(np.array([1, 2, 3, 4], dtype=np.uint8), bits=3).hex()  # 100_011_010_001 read from the right
     'd108'
     """
-    flat = check_symbols(codes, 1 << whole(bits, _WIDTH, 1, 8))
-    if bits == 8:
+    flat = check_symbols(codes, 1 << whole(bits, _WIDTH, 1, 8), low)
+    if bits == 8 and not low:
         return flat.tobytes()
     size = packed_size(flat.size, bits)
-    packed = io.BytesIO()
+    packed = stream_for(bits * -(-flat.size // 8))
     for start in range(0, flat.size, 8 * _CHUNK):
-        chunk = flat[start : start + 8 * _CHUNK]
+        chunk = counted_from(low, flat[start : start + 8 * _CHUNK])
+        if bits == 8:
+            packed.write(chunk.data)
+            continue
         whole_words = np.pad(chunk, (0, -chunk.size % 8)) if chunk.size % 8 else chunk
         packed.write(_pack_chunk(whole_words.view(_LANES[-1]), bits).data)
     packed.truncate(size)  # the last word may hold codes that were never there, all of them zero
@@ -93,9 +102,9 @@ def packed_size(count: int, bits: int) -> int:
 
 
 def check_symbols(
-    symbols: UInt8[Tensor, "..."] | UInt8[np.ndarray, "..."], alphabet: int
+    symbols: UInt8[Tensor, "..."] | UInt8[np.ndarray, "..."], alphabet: int, low: int = 0
 ) -> UInt8[np.ndarray, " count"]:
-    """Hold symbols within their alphabet, and return them in a row.
+    """Hold symbols, counted from the lowest, within their alphabet, and return them in a row as they are.
 
     Raises:
         CompressionError: ``alphabet`` is not from 1 to 256, the symbols are not uint8, or one is too large.
@@ -106,15 +115,46 @@ def check_symbols(
     if not isinstance(symbols, np.ndarray) or symbols.dtype != np.uint8:
         found = getattr(symbols, "dtype", type(symbols).__name__)
         raise CompressionError(f"Codes and symbols must be uint8, found {found}; convert them first.")
-    if symbols.size and (largest := int(symbols.max())) >= alphabet:
+    flat = np.ascontiguousarray(symbols).reshape(-1)
+    if symbols.size and (largest := _largest(flat, low)) >= alphabet:
         raise CompressionError(
             f"The number {largest} does not fit among {alphabet} (0..{alphabet - 1}); "
             "clamp the codes, or give more bits or a larger alphabet."
         )
-    return np.ascontiguousarray(symbols).reshape(-1)
+    return flat
 
 
-def count_symbols(symbols: UInt8[np.ndarray, "..."], alphabet: int) -> Int[np.ndarray, " alphabet"]:
+def counted_from(low: int, symbols: UInt8[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+    """Count symbols from the lowest, modulo 256: a byte less a byte is how far above the lowest it is.
+
+    >>> counted_from(253, np.array([253, 255, 0, 3], dtype=np.uint8)).tolist()  # -3, -1, 0 and 3 as bytes
+    [0, 2, 3, 6]
+    """
+    return symbols - np.uint8(low) if low else symbols
+
+
+def stream_for(size: int) -> io.BytesIO:
+    """Return a stream with room for so many bytes: one that grows moves, and leaves holes in memory.
+
+    Cut it where its bytes end, as the room is filled with zeros.
+    """
+    stream = io.BytesIO()
+    stream.seek(size)
+    stream.write(b"\0")
+    stream.seek(0)
+    return stream
+
+
+def _largest(flat: UInt8[np.ndarray, " count"], low: int) -> int:
+    if not low:
+        return int(flat.max())
+    starts = range(0, len(flat), _COUNTED)
+    return max(int(counted_from(low, flat[start : start + _COUNTED]).max()) for start in starts)
+
+
+def count_symbols(
+    symbols: UInt8[np.ndarray, "..."], alphabet: int, low: int = 0
+) -> Int[np.ndarray, " alphabet"]:
     """Count how often each symbol occurs: what coders live on.
 
     >>> count_symbols(np.array([2, 0, 2, 2], dtype=np.uint8), alphabet=4).tolist()
@@ -124,7 +164,7 @@ def count_symbols(symbols: UInt8[np.ndarray, "..."], alphabet: int) -> Int[np.nd
     counts = np.zeros(256, dtype=np.int64)
     for start in range(0, len(flat), _COUNTED):
         counts += np.bincount(flat[start : start + _COUNTED], minlength=256)
-    return counts[:alphabet]
+    return np.roll(counts, -low)[:alphabet]
 
 
 def _pack_chunk(codes: np.ndarray, bits: int) -> np.ndarray:

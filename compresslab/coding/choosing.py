@@ -16,7 +16,7 @@ from jaxtyping import Int
 from msgspec.structs import replace
 
 from compresslab.coding import places, ranges
-from compresslab.coding.bits import count_symbols, pack, packed_size
+from compresslab.coding.bits import count_symbols, counted_from, pack, packed_size
 from compresslab.coding.frequencies import size_bound
 from compresslab.coding.planes import CODERS, Coding, Mask, Matrix, Shape, Stream
 
@@ -36,6 +36,7 @@ class Plane:
         counts: how often each number occurs; one for each that the width allows.
         part: makes the first rows and columns.
         coders: those that may write it; packing always may.
+        low: the number, modulo 256, that ``part`` has in the place of 0; it is counted from while writing.
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class Plane:
         counts: Int[np.ndarray, " alphabet"],
         part: Callable[[int, int], Matrix],
         coders: Collection[str],
+        low: int = 0,
     ) -> None:
-        self.shape, self.part, self.bits = shape, part, (len(counts) - 1).bit_length()
+        self.shape, self.part, self.bits, self.low = shape, part, (len(counts) - 1).bit_length(), low
         self.bounds = {name: CODERS[name].bound(counts) for name in CODERS if name in {"packed", *coders}}
         tables = self.bounds.pop("context", math.inf)
         if shape[0] > 1 and tables <= min(self.bounds.values()) + len("context"):
@@ -54,10 +56,13 @@ class Plane:
     def _in_contexts(self) -> float:
         size = math.prod(self.shape)
         if size <= _FOLLOWED:
-            return size_bound(ranges.count_in_contexts(self.part(*self.shape), 1 << self.bits))
-        block = self.part(*_BLOCK)
+            return size_bound(ranges.count_in_contexts(self._counted(*self.shape), 1 << self.bits))
+        block = self._counted(*_BLOCK)
         counts = ranges.count_in_contexts(block, 1 << self.bits)
         return _DOUBT * size_bound(counts * size // block.size)
+
+    def _counted(self, rows: int, columns: int) -> Matrix:
+        return counted_from(self.low, self.part(rows, columns))
 
     @property
     def bound(self) -> float:
@@ -70,7 +75,7 @@ class Plane:
         plane = cache(lambda: self.part(*self.shape))
 
         def write(name: str) -> tuple[Stream, bytes]:
-            data = CODERS[name].write(plane(), self.bits)
+            data = CODERS[name].write(plane(), self.bits, self.low)
             return Stream(name, math.prod(self.shape), len(data)), data
 
         ways = [
@@ -90,22 +95,28 @@ def shortest(candidates: Iterable[Candidate[T]], cost: Callable[[T], int]) -> T:
     return min(found)[2]
 
 
-def write_codes(matrix: Matrix, bits: int, coders: Collection[str]) -> Written:
-    """Write the codes of a weight, counted from the lowest, in the cheapest way.
+def write_codes(matrix: Matrix, bits: int, coders: Collection[str], low: int = 0) -> Written:
+    """Write the codes of a weight in the cheapest way.
+
+    Args:
+        matrix: codes, a byte each.
+        bits: of a code.
+        coders: those that may write a plane; packing always may.
+        low: the lowest code, modulo 256, from which all are counted.
 
     Returns:
         How they were written, and the bytes of each plane.
     """
-    counts = count_symbols(matrix, 1 << bits)
+    counts = count_symbols(matrix, 1 << bits, low)
     background = int(counts.argmax())
-    rest = np.where(np.arange(len(counts)) == background, 0, counts)
-    kept = Plane((1, int(rest.sum())), rest, lambda *_: matrix[matrix != background].reshape(1, -1), coders)
-    dense = Plane(matrix.shape, counts, lambda rows, columns: matrix[:rows, :columns], coders)
+    rest, common = np.where(np.arange(len(counts)) == background, 0, counts), (background + low) % 256
+    kept = Plane((1, int(rest.sum())), rest, lambda *_: matrix[matrix != common].reshape(1, -1), coders, low)
+    dense = Plane(matrix.shape, counts, lambda rows, columns: matrix[:rows, :columns], coders, low)
     ways: list[Candidate[Written]] = [
-        (packed_size(matrix.size, bits), lambda: (None, [pack(matrix, bits)])),
+        (packed_size(matrix.size, bits), lambda: (None, [pack(matrix, bits, low)])),
         _way(Coding("dense", 0, matrix.size, ()), [dense]),
     ]
-    for way, planes in _ways_to_place(matrix, background, coders).items():
+    for way, planes in _ways_to_place(matrix, common, coders).items():
         bound, write = _way(Coding(way, background, kept.shape[1], ()), [*planes, kept])
         ways.append((bound if matrix.size <= _FOLLOWED else _DOUBT * bound, write))
     return shortest(ways, cost)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int, Integer, Shaped, UInt8
 from compresslab.errors import FormatError
 
 GAP_BITS = range(2, 9)
-_BLOCK = 1 << 20  # places looked at in one go
+_BLOCK = 1 << 17  # places looked at in one go: a megabyte of their numbers
 _SHORT = 1 << 12  # gaps below are counted in a table
 
 Planes = list[UInt8[np.ndarray, "..."]]
@@ -107,7 +107,8 @@ def survey(matrix: Shaped[np.ndarray, "rows columns"], background: int) -> Surve
         between = np.diff(stands, prepend=before) - 1
         before = int(stands[-1]) if len(stands) else before
         short += np.bincount(between[between < _SHORT], minlength=_SHORT)
-        long.append(between[between >= _SHORT])
+        if (far := between[between >= _SHORT]).size:  # an empty one would pin memory that is let go
+            long.append(far)
     lengths, times = np.unique(np.concatenate(long), return_counts=True)
     seen = np.flatnonzero(short)
     return Survey(in_rows, in_columns, np.append(seen, lengths), np.append(short[seen], times))

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Int, UInt8
 from msgspec import Meta, Struct
 
 from compresslab.coding import huffman, places, ranges
-from compresslab.coding.bits import pack, packed_size, unpack
+from compresslab.coding.bits import counted_from, pack, packed_size, unpack
 from compresslab.coding.frequencies import size_bound
 from compresslab.coding.lanes import deal
 from compresslab.errors import FormatError, one_of
@@ -37,11 +37,12 @@ class Coder:
     """Name a way to write a plane, which has a shape and a width in bits.
 
     Args:
+        write: from numbers as bytes, their width, and the lowest (modulo 256, else 0), which becomes 0.
         bound: of the bytes that it takes, from below, as each number's count alone tells it.
         work: of reading a plane of that shape, in microseconds of one core of 2020.
     """
 
-    write: Callable[[Matrix, int], bytes]
+    write: Callable[..., bytes]
     read: Callable[[bytes, Shape, int], Matrix]
     bound: Callable[[Int[np.ndarray, " alphabet"]], float]
     work: Callable[[Shape], float]
@@ -55,19 +56,19 @@ CODERS = {
         lambda shape: 0.005 * math.prod(shape),
     ),
     "huffman": Coder(
-        lambda plane, bits: huffman.encode(plane, 1 << bits),
+        lambda plane, bits, low=0: huffman.encode(counted_from(low, plane), 1 << bits),
         lambda data, shape, bits: huffman.decode(data, math.prod(shape), 1 << bits).reshape(shape),
         huffman.size_bound,
         lambda shape: 15 * deal(math.prod(shape))[1] + 0.05 * math.prod(shape),
     ),
     "range": Coder(
-        lambda plane, bits: ranges.encode(plane, 1 << bits),
+        lambda plane, bits, low=0: ranges.encode(plane, 1 << bits, low=low),
         lambda data, shape, bits: ranges.decode(data, shape, 1 << bits),
         lambda counts: size_bound(counts[None]),
         lambda shape: 0.03 * math.prod(shape),
     ),
     "context": Coder(
-        lambda plane, bits: ranges.encode(plane, 1 << bits, ranges.CONTEXTS),
+        lambda plane, bits, low=0: ranges.encode(plane, 1 << bits, ranges.CONTEXTS, low),
         lambda data, shape, bits: ranges.decode(data, shape, 1 << bits, ranges.CONTEXTS),
         lambda counts: 2 + ranges.CONTEXTS * len(counts),  # its tables
         lambda shape: 60 * ranges.steps_of(shape) + 0.06 * math.prod(shape),

@@ -7,7 +7,6 @@ integers stored in front, so that every machine computes the same ones: how ofte
 or in each context (``contexts``), each in a byte (``frequencies``).
 """
 
-import io
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
@@ -16,9 +15,9 @@ import constriction
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from compresslab.coding.bits import check_symbols, count_symbols
+from compresslab.coding.bits import check_symbols, count_symbols, counted_from, stream_for
 from compresslab.coding.contexts import CONTEXTS, Neighbourhood, find_stride
-from compresslab.coding.frequencies import Tables, models_of, tables_of
+from compresslab.coding.frequencies import Tables, models_of, size_bound, tables_of
 from compresslab.errors import CompressionError, FormatError, whole
 
 _CHUNK = 1 << 18  # symbols handed over in one go: a megabyte, as the library takes four bytes each
@@ -33,12 +32,13 @@ _LIBRARY: Any = constriction  # it has no type hints
 AnsCoder = _LIBRARY.stream.stack.AnsCoder
 
 
-def encode(symbols: Symbols, alphabet: int, contexts: int = 1) -> bytes:
+def encode(symbols: Symbols, alphabet: int, contexts: int = 1, low: int = 0) -> bytes:
     """Write symbols by how often they occur, in all or in each context.
 
     Args:
         symbols: numbers below ``alphabet``, which is 1 to 256.
         contexts: 1, or ``CONTEXTS`` where rare symbols keep together, as in pruned matrices.
+        low: the lowest symbol, modulo 256; they are counted from it, without contexts a piece at a time.
 
     Returns:
         With contexts, the most common symbol and the stride; one byte for each symbol (of each context); the
@@ -55,11 +55,13 @@ def encode(symbols: Symbols, alphabet: int, contexts: int = 1) -> bytes:
     >>> len(encode(sparse, alphabet=2)), len(encode(sparse, alphabet=2, contexts=CONTEXTS))
     (41, 55)
     """
-    check_symbols(symbols, alphabet)
+    check_symbols(symbols, alphabet, low)
     _check(symbols.shape, contexts)
     if not symbols.size or alphabet == 1:
         return b""
-    return _encode_alike(symbols, alphabet) if contexts == 1 else _encode_apart(symbols, alphabet)
+    if contexts == 1:
+        return _encode_alike(symbols, alphabet, low)
+    return _encode_apart(counted_from(low, symbols), alphabet)
 
 
 def count_in_contexts(symbols: Symbols, alphabet: int) -> Int[np.ndarray, "contexts alphabet"]:
@@ -92,10 +94,11 @@ def _check(shape: tuple[int, ...], contexts: int) -> None:
         raise CompressionError(f"Symbols have 1 or {CONTEXTS} contexts, found {contexts!r}; name either.")
 
 
-def _encode_alike(symbols: Symbols, alphabet: int) -> bytes:
-    tables, flat = tables_of(count_symbols(symbols, alphabet)[None]), symbols.reshape(-1)
-    starts = range(0, len(flat) if np.count_nonzero(tables) > 1 else 0, _CHUNK)
-    return _coded(b"", tables, ((0, flat[start : start + _CHUNK]) for start in reversed(starts)))
+def _encode_alike(symbols: Symbols, alphabet: int, low: int) -> bytes:
+    counts, flat = count_symbols(symbols, alphabet, low)[None], symbols.reshape(-1)
+    starts = range(0, len(flat) if np.count_nonzero(counts) > 1 else 0, _CHUNK)
+    pieces = ((0, counted_from(low, flat[start : start + _CHUNK])) for start in reversed(starts))
+    return _coded(b"", counts, pieces)
 
 
 def _decode_alike(data: bytes, shape: Shape, alphabet: int) -> Symbols:
@@ -119,8 +122,8 @@ def _encode_apart(symbols: Symbols, alphabet: int) -> bytes:
         for step in reversed(range(len(grid)))
         for context, places in reversed(_groups(contexts[step][: _lanes_at(step, grid.shape, symbols.size)]))
     )
-    tables = tables_of(_count(grid, contexts, symbols.size, alphabet))
-    return _coded(bytes([common, stride]), tables, parts)
+    counts = _count(grid, contexts, symbols.size, alphabet)
+    return _coded(bytes([common, stride]), counts, parts)
 
 
 def _follow(grid: Grid, common: int) -> tuple[Grid, int]:
@@ -195,12 +198,17 @@ def _lanes_at(step: int, grid: Shape, count: int) -> int:
     return lanes - (step >= count - (lanes - 1) * steps)
 
 
-def _coded(start: bytes, tables: Tables, parts: Iterable[tuple[int, UInt8[np.ndarray, " _"]]]) -> bytes:
+def _coded(
+    start: bytes,
+    counts: Int[np.ndarray, "contexts alphabet"],
+    parts: Iterable[tuple[int, UInt8[np.ndarray, " _"]]],
+) -> bytes:
     """Write tables and the number that holds all symbols, from the last part on: last in, first out.
 
     The library keeps words of four bytes, of which only the last two still change: the others are let go.
     """
-    models, coder, written = models_of(tables), AnsCoder(), io.BytesIO()
+    tables = tables_of(counts)
+    models, coder, written = models_of(tables), AnsCoder(), stream_for(int(size_bound(counts)))
     written.write(start + tables.tobytes())
     for context, symbols in parts:
         coder.encode_reverse(symbols.astype(np.int32), models[context])
@@ -209,6 +217,7 @@ def _coded(start: bytes, tables: Tables, parts: Iterable[tuple[int, UInt8[np.nda
             written.write(words[:-2].astype("<u4").tobytes())
             coder = AnsCoder(words[-2:])
     written.write(coder.get_compressed().astype("<u4").tobytes().rstrip(b"\0"))
+    written.truncate()
     return written.getvalue()
 
 

@@ -18,7 +18,7 @@ from compresslab.models.tracing import evaluating
 from compresslab.pruning.criteria import Criterion
 from compresslab.pruning.selection import Scores, Share, count_of, refuse_nan, scopes, scores_by, smallest
 from compresslab.storage.container import encode
-from compresslab.surgery.cutting import cut
+from compresslab.surgery.cutting import cut, ignoring
 from compresslab.surgery.graph import Graph, Group, example_of, graph_of
 from compresslab.training.batching import Batch, Batches, first_images, held
 from compresslab.training.metrics import Objective
@@ -42,6 +42,7 @@ def prune_neurons(
     max_macs: int | None = None,
     max_bytes: int | None = None,
     example: Inputs | None = None,
+    before_cut: Callable[[nn.Module], nn.Module] | None = None,
 ) -> nn.Module:
     """Cut the least important neurons out: the tensors get shorter, and no mask remains.
 
@@ -68,6 +69,8 @@ def prune_neurons(
             smallest share that fits is found, to a thousandth.
         max_bytes: the same for the bytes of the saved file.
         example: what the network reads, if no batches show it; the book's networks need none.
+        before_cut: is given a copy in which what goes is ignored, and gives the network to be cut: one that
+            ``repairing.mend`` has made of the copy, for example.
 
     Returns:
         A new, smaller model in the same mode, with exactly ``round(share * n)`` of the n neurons of every
@@ -77,8 +80,7 @@ def prune_neurons(
         CompressionError: the network cannot be traced; the share is an int, out of range or would empty a
             layer; a layer is unknown; a criterion lacks its batches; a budget cannot be met.
 
-    Source: Molchanov, Tyree, Karras, Aila, Kautz, ICLR 2017 (arXiv:1611.06440), for the loop of scoring and
-    removing.
+    Source: Molchanov, Tyree, Karras, Aila, Kautz, ICLR 2017 (arXiv:1611.06440): score and remove.
     Chapter: 12.
 
     >>> from compresslab import criteria, models
@@ -101,7 +103,8 @@ def prune_neurons(
             pairs = zip(free, scores, strict=True)
             marks |= {g: _fewer(score, marks[g], multiple) for g, score in pairs if g in marks}
         masks = [marks.get(g, torch.zeros(g.neurons, dtype=torch.bool)) for g in graph.groups]
-        return cut(model, graph, masks, inputs)
+        source = model if before_cut is None else before_cut(ignoring(model, graph, masks))
+        return cut(source, graph, masks, inputs)
 
     if share is not None:
         return smaller(share)
@@ -229,12 +232,9 @@ def _fitting(smaller: Callable[[float], nn.Module], excess: Callable[[nn.Module]
         raise CompressionError(f"Even with the fewest neurons the network has {over}; raise the budget.")
     low, high = 0.0, 1.0
     for _ in range(_STEPS):
-        middle = (low + high) / 2
-        candidate = smaller(middle)
-        if excess(candidate) is None:
-            found, high = candidate, middle
-        else:
-            low = middle
+        candidate = smaller(middle := (low + high) / 2)
+        fits = excess(candidate) is None
+        low, high, found = (low, middle, candidate) if fits else (middle, high, found)
     return found
 
 

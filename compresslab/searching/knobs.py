@@ -17,7 +17,7 @@ from compresslab.searching.plans import LayerPlan, Plan
 from compresslab.storage.container import encode
 from compresslab.surgery.graph import graph_of
 
-Made = Callable[[Plan, bool], nn.Module]
+Made = Callable[[Plan], nn.Module]
 
 
 class Knobs:
@@ -92,7 +92,7 @@ class Knobs:
         """Try each option of each knob alone.
 
         Args:
-            made: carries a plan out, without training.
+            made: carries a plan out, with neither training nor repair.
             judged: gives the cost of a network on validation.
             base: the cost of the network as it is.
             progress: show a bar, on a terminal only.
@@ -101,7 +101,7 @@ class Knobs:
         with tqdm(total=total, desc="alone", unit="option", disable=None if progress else True) as bar:
 
             def felt_one(name: str, option: int) -> tuple[float, dict[str, float]]:
-                small = made(self.plan({name: option}), False)
+                small = made(self.plan({name: option}))
                 bar.update()
                 return judged(small) - base, self._factors(name, option, small, made)
 
@@ -128,9 +128,7 @@ class Knobs:
             return {f"bytes {owner}": max(1.0, _bytes_of(small, layer) - around) / floats}
         share = self.options[name][option]
         tied = self._layers[name]
-        coded = [
-            made(Plan(dict.fromkeys(tied, LayerPlan(self._middle, gone))), False) for gone in (0.0, share)
-        ]
+        coded = [made(Plan(dict.fromkeys(tied, LayerPlan(self._middle, gone)))) for gone in (0.0, share)]
         before, after = (max(1.0, _bytes_of(one, layer) - around) for one in coded)
         return {f"bytes {owner}": after / before}
 

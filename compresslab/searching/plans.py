@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +19,8 @@ from compresslab.pruning.weights import hold_zeros, prune_weights
 from compresslab.quantization.quantizing import fake_quantize, quantize
 from compresslab.quantization.scheme import Scheme
 from compresslab.quantization.schemes import KMeans, scheme_from_dict
+from compresslab.repairing.mending import mend
+from compresslab.repairing.reconstructing import reconstruct
 from compresslab.training.batching import Batches, ImageData, Split, held
 from compresslab.training.metrics import Objective
 
@@ -84,6 +87,7 @@ class Plan:
         data: ImageData | Batches | None = None,
         *,
         train: Train | None = None,
+        repair: Batches | None = None,
         objective: Objective | None = None,
     ) -> nn.Module:
         """Do what the plan says, to a new model: cut neurons, set weights to zero, make codes.
@@ -94,25 +98,36 @@ class Plan:
                 batches given; not needed by a plan that leaves the neurons.
             train: called as ``train(model, after_step=...)`` on the pruned network, and again through the
                 codes; for example ``functools.partial(cl.train, data=digits, epochs=2)``.
+            repair: images, without labels, by which least squares mend in the place of training: what stays
+                takes over what goes, and codes are chosen so that layers answer as before (chapter 19). In a
+                layer that loses a share of its weights the codes are the nearest, which keep its zeros.
             objective: the loss that decides about neurons, as in ``prune_neurons``.
 
         Raises:
-            CompressionError: the network has no such layer, neurons shall go and there is no data, or what a
-                verb refuses.
+            CompressionError: the network has no such layer, neurons shall go and there is no data, both train
+                and repair were given, or what a verb refuses.
         """
-        small = self._thinned(model, data, objective)
+        if train is not None and repair is not None:
+            raise CompressionError("Both train and repair were given; a plan takes one of them.")
+        small = self._thinned(model, data, objective, repair)
         gone = {name: one.weights for name, one in self.layers.items() if one.weights}
         if gone:
-            small = prune_weights(small, magnitude, gone)
+            before, small = small, prune_weights(small, magnitude, gone)
+            small = small if repair is None else mend(small, before, repair)
         if train is not None and small is not model:
             train(small, after_step=hold_zeros(small) if gone else None)
         schemes = {name: one.scheme for name, one in self.layers.items() if one.scheme is not None}
         if not schemes:
             check_model(small)
             return copy_of(small) if small is model else small
-        return quantize(small if train is None else self._learned(small, schemes, bool(gone), train), schemes)
+        if train is not None:
+            small = self._learned(small, schemes, bool(gone), train)
+        chosen = {name: schemes.pop(name) for name in set(schemes) - set(gone)} if repair is not None else {}
+        if chosen and repair is not None:
+            small = reconstruct(small, chosen, repair, plain=True)
+        return quantize(small, schemes) if schemes else small
 
-    def _thinned(self, model: nn.Module, data: Any, objective: Objective | None) -> nn.Module:
+    def _thinned(self, model: nn.Module, data: Any, objective: Any, repair: Any = None) -> nn.Module:
         """Return the network without the neurons that go; itself where all stay."""
         shares = {name: one.neurons for name, one in self.layers.items() if one.neurons}
         if not shares:
@@ -123,7 +138,9 @@ class Plan:
                 f"A share of the neurons of {', '.join(shares):.200} shall go, and which ones the data says; "
                 "give it: plan.apply(model, data)."
             )
-        return prune_neurons(model, taylor, shares, batches=seen, objective=objective, minimum=1)
+        mended = None if repair is None else partial(mend, reference=model, batches=repair)
+        how = {"batches": seen, "objective": objective, "before_cut": mended}
+        return prune_neurons(model, taylor, shares, minimum=1, **how)
 
     @staticmethod
     def _learned(model: nn.Module, schemes: Mapping[str, Scheme], zeros: bool, train: Train) -> nn.Module:

@@ -101,6 +101,7 @@ def search(
     space: Space = Space(),
     trials: int = 60,
     train: Train | None = None,
+    repair: Batches | None = None,
     study: str | Path | None = None,
     name: str = "compresslab",
     metric: Metric = Classification(),
@@ -123,6 +124,8 @@ def search(
         space: what may be done to a layer; for a large network name few options, since each is tried alone.
         trials: plans that are carried out, the greedy one among them.
         train: trains a plan's network in place in every trial, as in ``Plan.apply``.
+        repair: in the place of training, training images by which every trial's network is mended, as in
+            ``Plan.apply``; the greedy start is, too, and only options alone are not.
         study: a path for a journal file, or the URL of a database such as PostgreSQL: a search that was
             stopped goes on there, and several processes (with a database several machines) share its trials.
         name: of the study, where a database holds several.
@@ -149,10 +152,10 @@ def search(
         raise CompressionError(
             f"{budget!r:.80} was given for a budget; write Budget(bytes=90_000), for example."
         )
-    judge = judging(model, data, budget, train, metric, objective, plain)
+    judge = judging(model, data, budget, train, repair, metric, objective, plain)
     given = judge.trial(-1, "given", Plan({}))
     knobs = Knobs(model, space, judge.example)
-    felt = knobs.felt(judge.made, judge.felt, given.cost, progress)
+    felt = knobs.felt(judge.bare, judge.felt, given.cost, progress)
     greedy = _start(judge, knobs, greedy_path(knobs.parts(_priced(budget)), felt))
     chance = random.Random(seed)
     first = [greedy, *(turned(greedy, knobs.sizes, chance) for _ in range(trials // 4))]
@@ -236,7 +239,7 @@ def _mark(judge: Judge, knobs: Knobs) -> str:
 
     for tensor in judge.model.state_dict().values():
         each_tensor(tensor, add)
-    for part in judge.seen:
+    for part in (*judge.seen, *(judge.repair or [])):
         each_tensor(part.inputs, add)
         each_tensor(part.targets, add)
     return found.hexdigest()[:16]

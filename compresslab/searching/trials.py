@@ -73,6 +73,7 @@ class Judge:
     batches: Any
     budget: Budget
     train: Train | None
+    repair: list[Part] | None
     metric: Metric
     objective: Objective | None
     plain: bool
@@ -80,9 +81,14 @@ class Judge:
     reference: float
 
     def made(self, plan: Plan, trained: bool = True) -> nn.Module:
-        """Carry a plan out."""
+        """Carry a plan out; what is repaired in trials is repaired without training, too."""
         train = self.train if trained else None
-        return plan.apply(self.model, self.batches, train=train, objective=self.objective)
+        how = {"train": train, "repair": self.repair, "objective": self.objective}
+        return plan.apply(self.model, self.batches, **how)
+
+    def bare(self, plan: Plan) -> nn.Module:
+        """Carry a plan out with neither training nor repair."""
+        return plan.apply(self.model, self.batches, objective=self.objective)
 
     def felt(self, small: nn.Module) -> float:
         """Return the cost on validation, which tells more than the metric of some hundred examples."""
@@ -104,7 +110,7 @@ class Judge:
         found: dict[str, float] = {"bytes": len(encode(small, plain=self.plain)[0])}
         found["macs"] = count_macs(small, fitted(self.example, small))
         if self.budget.latency_ms is not None:
-            runs = plan.of_neurons.apply(self.model, self.batches, objective=self.objective)
+            runs = self.bare(plan.of_neurons)
             with evaluating(runs):
                 timed = time_batches(runs, self.example, batches=(1,))
             found["latency_ms"] = timed.timings[0].median_ms
@@ -130,13 +136,22 @@ class Judge:
 
 
 def judging(
-    model: nn.Module, data: Any, budget: Budget, train: Any, metric: Metric, objective: Any, plain: bool
+    model: nn.Module,
+    data: Any,
+    budget: Budget,
+    train: Any,
+    repair: Any,
+    metric: Metric,
+    objective: Any,
+    plain: bool,
 ) -> Judge:
     """Take in what a search judges by.
 
     Raises:
-        CompressionError: there is nothing.
+        CompressionError: there is nothing, or the networks shall be both trained and repaired.
     """
+    if train is not None and repair is not None:
+        raise CompressionError("Both train and repair were given; a search takes one of them.")
     if data is None:
         raise CompressionError("A search without data was asked; give a data set, whose validation judges.")
     seen = held(data.validation if isinstance(data, ImageData) else data)
@@ -147,4 +162,5 @@ def judging(
             "A search was asked with data without examples; give a data set, or batches of (inputs, targets)."
         )
     reference, _ = read_out(model, seen, _BATCH, metric)
-    return Judge(model, seen, batches, budget, train, metric, objective, plain, example, reference)
+    mended = held(repair) or None
+    return Judge(model, seen, batches, budget, train, mended, metric, objective, plain, example, reference)

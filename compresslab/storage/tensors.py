@@ -65,12 +65,11 @@ def _entry_of(name: str, value: Stored) -> Entry:
 def _codes(entry: Entry, value: QuantizedTensor, coders: Collection[str]) -> Written:
     check_values(value)
     codes = value.codes.cpu().contiguous().view(torch.uint8).numpy().reshape(entry.matrix_shape)
-    if low := value.scheme.code_range[0] % 256:  # modulo 256: a byte less a byte is the code above the lowest
-        codes = codes - np.uint8(low)
+    low = value.scheme.code_range[0] % 256
     parameters = [_raw(value.parameters[key]) for key in entry.parameters]
     if not coders:
-        return entry, [pack(codes, value.bits), *parameters]
-    coding, planes = write_codes(codes, value.bits, coders)
+        return entry, [pack(codes, value.bits, low), *parameters]
+    coding, planes = write_codes(codes, value.bits, coders, low)
     return replace(entry, coding=coding), [*planes, *parameters]
 
 

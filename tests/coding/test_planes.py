@@ -39,6 +39,17 @@ def test_any_codes_come_back_from_any_coders(case, coders):
     assert np.array_equal(again.matrix(data, matrix.shape, bits), matrix)
 
 
+@given(weights, st.integers(1, 255), st.sets(st.sampled_from(list(CODERS))))
+def test_codes_that_are_counted_from_the_lowest_are_written_as_if_they_had_been(case, low, coders):
+    """Modulo 256: -127 is the byte 129, and the codes above zero come after the wrap."""
+    matrix, bits = case[0], (case[1] - 1).bit_length()
+    raw = matrix + np.uint8(low)
+    assert write_codes(raw, bits, coders, low) == write_codes(matrix, bits, coders)
+    assert pack(raw, bits, low) == pack(matrix, bits)
+    for coder in CODERS.values():
+        assert coder.write(raw, bits, low) == coder.write(matrix, bits)
+
+
 def header_of(coding):
     planes = [[plane.coder, plane.count, plane.length] for plane in coding.planes]
     return [coding.way, coding.background, coding.kept, planes]

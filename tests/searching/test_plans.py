@@ -16,6 +16,8 @@ from compresslab.pruning.weights import hold_zeros, prune_weights
 from compresslab.quantization.quantizing import fake_quantize, quantize
 from compresslab.quantization.schemes import KMeans
 from compresslab.quantization.uniform import Symmetric
+from compresslab.repairing.mending import mend
+from compresslab.repairing.reconstructing import reconstruct
 from compresslab.searching.budgets import Budget, Space
 from compresslab.searching.plans import LayerPlan, Plan
 from compresslab.storage.container import encode
@@ -84,6 +86,63 @@ def test_training_goes_through_the_codes_and_leaves_the_zeros():
     assert encode(made)[0] != encode(EVERYTHING.apply(model, DATA))[0]
     fc1 = made.get_submodule("fc1").weight
     assert int((fc1 == 0).sum()) >= round(0.8 * fc1.numel())
+
+
+def error(made, model):
+    with torch.no_grad():
+        return float((made(DATA.test.images) - model(DATA.test.images)).square().mean())
+
+
+REPAIR = DATA.train.images
+ONE_KIND = {
+    "neurons": Plan({"conv2": LayerPlan(neurons=0.5), "fc1": LayerPlan(neurons=0.4)}),
+    "weights": Plan({"fc1": LayerPlan(weights=0.6)}),
+    "codes": Plan({"conv2": LayerPlan(Symmetric(2)), "fc1": LayerPlan(Symmetric(2))}),
+    "all": Plan(
+        {
+            "conv2": LayerPlan(Symmetric(3), neurons=0.25),
+            "fc1": LayerPlan(KMeans(3, keep_zero=True), weights=0.6),
+            "fc2": LayerPlan(Symmetric(3)),
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ONE_KIND)
+def test_repair_brings_the_answers_nearer_without_training(kind):
+    """Of images that it has not seen; shapes, schemes and zeros are those of the plan."""
+    model, plan = network(), ONE_KIND[kind]
+    plain, mended = plan.apply(model, DATA), plan.apply(model, DATA, repair=REPAIR)
+    assert error(mended, model) < 0.95 * error(plain, model)
+    assert [(n, t.dtype, t.shape) for n, t in mended.state_dict().items()] == [
+        (n, t.dtype, t.shape) for n, t in plain.state_dict().items()
+    ]
+    if plan.layers["fc1"].weights:
+        zeros = [int((one.get_submodule("fc1").weight == 0).sum()) for one in (plain, mended)]
+        assert zeros[1] >= round(0.6 * model.fc1.weight.numel() * (0.75 if kind == "all" else 1))
+
+
+def test_repair_is_that_of_the_verbs():
+    model = network()
+    thin = prune_weights(model, criteria.magnitude, {"fc1": 0.6})
+    by_hand = mend(thin, model, REPAIR)
+    assert encode(ONE_KIND["weights"].apply(model, repair=REPAIR))[0] == encode(by_hand)[0]
+    schemes = {"conv2": Symmetric(2), "fc1": Symmetric(2)}
+    by_hand = reconstruct(model, schemes, REPAIR)
+    assert encode(ONE_KIND["codes"].apply(model, repair=REPAIR))[0] == encode(by_hand)[0]
+    by_hand = prune_neurons(
+        model,
+        criteria.taylor,
+        {"conv2": 0.5, "fc1": 0.4},
+        batches=DATA.train,
+        before_cut=lambda copy: mend(copy, model, REPAIR),
+    )
+    assert encode(ONE_KIND["neurons"].apply(model, DATA, repair=REPAIR))[0] == encode(by_hand)[0]
+
+
+def test_a_plan_is_trained_or_repaired():
+    with pytest.raises(CompressionError, match="takes one of them"):
+        EVERYTHING.apply(network(), DATA, train=partial(train, data=DATA), repair=REPAIR)
 
 
 def test_a_plan_without_anything_gives_a_copy():

@@ -134,6 +134,18 @@ def test_a_budget_of_milliseconds_is_of_the_float_network_that_it_runs_as():
     assert "ms" in repr(found)
 
 
+def test_trials_that_are_repaired_spend_a_budget_better(tmp_path):
+    space, budget, study = Space(SCHEMES, (), (0.25,)), Budget(loss=0.05), tmp_path / "study.journal"
+    plain = search(MODEL, [JUDGED], budget, space=space, trials=12)
+    mended = search(MODEL, [JUDGED], budget, space=space, trials=12, repair=[JUDGED[:60]], study=study)
+    assert mended.best.bytes < plain.best.bytes
+    assert mended.knobs == plain.knobs  # options alone are tried as they are
+    again = mended.plan.apply(MODEL, [JUDGED], repair=[JUDGED[:60]])
+    assert (len(encode(again)[0]), accuracy(again)) == (mended.best.bytes, mended.best.value)
+    with pytest.raises(CompressionError, match="belongs to another search"):
+        search(MODEL, [JUDGED], budget, space=space, trials=12, study=study)
+
+
 def test_what_stands_in_a_journal_is_not_made_again(tmp_path):
     calls = []
 
@@ -177,6 +189,7 @@ def test_a_study_of_another_search_is_refused(tmp_path):
         ({"budget": Budget(bytes=10)}, r"cannot be met: the harshest plan here has [\d,]+ bytes"),
         ({"budget": Budget(macs=10)}, "cannot be met"),
         ({"budget": 90_000}, r"write Budget\(bytes=90_000\)"),
+        ({"train": print, "repair": [JUDGED]}, "takes one of them"),
         ({"trials": 0}, "the trials of a search"),
         ({"trials": 2.0}, "the trials of a search"),
         ({"model": cl.quantize(MODEL, Symmetric(4))}, "search before quantize"),

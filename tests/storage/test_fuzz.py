@@ -2,7 +2,9 @@
 
     PYTHONPATH=tests python tests/storage/test_fuzz.py 100000 1
 
-The numbers say how many files and which seed; the figures are printed as JSON.
+The numbers say how many cases and which seed; the figures are printed as JSON, by kind of case: bytes of a
+file changed (with the old checksum or a right one, or of a compact file), its header changed, a file loaded
+into a module that it may not be for, and the bytes of a plane given to its decoder.
 
 Half of the files get their checksum set right again, so that the change reaches the parser. The same seed
 gives the same files on every machine.
@@ -17,20 +19,24 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from memory import needs_proc, peak
 from samples import (
     HELPERS,
+    SMALL,
     Kinds,
     images,
     network,
     put_together,
     quantized,
     resealed,
+    state,
     stranger,
     take_apart,
     thinned,
@@ -258,17 +264,46 @@ def fitted(choose, text, payload):
 
 
 def mutants(count, seed, good=None):
-    """Yield changed files with what it takes to load them: every other one with a right checksum."""
+    """Yield changed files with what it takes to load them and the kind of change.
+
+    Every other file has a right checksum.
+    """
     choose, good = random.Random(seed), good or seeds()
     others = [data for data, _ in good]
     for number in range(count):
         data, into = choose.choice(good)
         if number % 2 and not is_compact(data) and choose.random() < 0.6:
-            yield change_header(choose, data), into
+            yield change_header(choose, data), into, "header"
             continue
         changed = bytearray(data)
         change_bytes(choose, changed, others)
-        yield resealed(changed) if number % 2 else bytes(changed), into
+        kind = ("compact file" if is_compact(data) else "bytes") + (", sealed" if number % 2 else "")
+        yield resealed(changed) if number % 2 else bytes(changed), into, kind
+
+
+def strangers(count, seed, good):
+    """Yield files, half of them changed, with a module to load them into that may be another's."""
+    choose = random.Random(seed)
+    modules = [into for _, into in good if into]
+    modules += [lambda name=name: network(name) for name in SMALL]
+    changed = mutants(count, seed + 1, good)
+    for _ in range(count):
+        data = choose.choice(good)[0] if choose.random() < 0.5 else next(changed)[0]
+        yield data, choose.choice(modules)
+
+
+def planes(count, seed):
+    """Yield a coder, the changed bytes of a plane that it wrote, and the plane's shape and width."""
+    choose, drawn = random.Random(seed), np.random.default_rng(seed)
+    for _ in range(count):
+        coder, bits = choose.choice(list(CODERS)), choose.randint(1, 8)
+        shape = choose.choice((1, 1, 2, 30)), choose.choice((0, 1, 5, 40, 900))
+        spread = choose.choice((0.3, 1, 2**bits))
+        plane = np.minimum(np.abs(drawn.normal(0, spread, shape)), 2**bits - 1).astype(np.uint8)
+        data = bytearray(CODERS[coder].write(plane, bits))
+        if data:
+            change_bytes(choose, data, [bytes(data)])
+        yield coder, bytes(data), shape, bits
 
 
 # ---- What must hold ---------------------------------------------------------------------------------------
@@ -277,9 +312,11 @@ def mutants(count, seed, good=None):
 def outcome(path, into):
     """Load a file as a stranger would send it: 'refused', or 'loaded' if the model is a valid one."""
     module = into() if into else None
+    before = state(module) if module else None
     try:
         model = load(path, into=module)
     except CompressionError as error:
+        assert module is None or state(module) == before  # it is as it was
         return "refused" if len(str(error)) <= 500 else "refused at length"
     encode(model, plain=True)  # a valid model can be saved again, which checks every code and level
     if not isinstance(model, Kinds):
@@ -287,26 +324,65 @@ def outcome(path, into):
     return "loaded"
 
 
+def decoded(coder, data, shape, bits):
+    """Decode a plane: 'refused', or 'loaded' if writing it again gives the very bytes."""
+    try:
+        plane = CODERS[coder].read(data, shape, bits)
+    except CompressionError as error:
+        return "refused" if len(str(error)) <= 500 else "refused at length"
+    assert plane.shape == shape
+    if plane.size and plane.max() >> bits:  # a file's plane is held against its width by Stream.read
+        return "refused"
+    assert CODERS[coder].write(plane, bits) == data
+    return "loaded"
+
+
+def cases(count, seed, path, good):
+    """Yield the kind of every case, and a function that tries it: of ten, eight are changed files."""
+    changed, foreign = mutants(count, seed, good), strangers(count, seed + 10**6, good)
+    coded = planes(count, seed + 2 * 10**6)
+    for number in range(count):
+        if number % 10 == 9:
+            yield "decoder", partial(decoded, *next(coded))
+            continue
+        data, into, kind = (*next(foreign), "into") if number % 10 == 8 else next(changed)
+        path.write_bytes(data)
+        yield kind, partial(outcome, path, into)
+
+
 def run(count, seed):
-    """Load that many mutants and report what happened."""
+    """Try that many cases and report what happened."""
     torch.set_num_threads(1)
-    signal.signal(signal.SIGPROF, lambda *_: pytest.fail(f"a file took more than {SECONDS} s"))
-    counts, slowest = Counter(), 0.0
+    signal.signal(signal.SIGPROF, lambda *_: pytest.fail(f"a case took more than {SECONDS} s"))
+    counts, kinds, slowest = Counter(), defaultdict(lambda: defaultdict(float)), 0.0
+    good = seeds()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file.clab"
-        for data, into in seeds():
+        for data, into in good:
             path.write_bytes(data)
             assert outcome(path, into) == "loaded"
         before = peak()
-        for data, into in mutants(count, seed):
-            path.write_bytes(data)
+        for number, (kind, attempt) in enumerate(cases(count, seed, path, good)):
             start = time.process_time()
             signal.setitimer(signal.ITIMER_PROF, SECONDS)
-            counts[outcome(path, into)] += 1
+            try:
+                found = attempt()
+            except BaseException:
+                print(f"case {number} of seed {seed}: {kind}", file=sys.stderr)
+                raise
             signal.setitimer(signal.ITIMER_PROF, 0)
-            slowest = max(slowest, time.process_time() - start)
+            took = time.process_time() - start
+            slowest = max(slowest, took)
+            counts[found] += 1
+            kinds[kind][found] += 1
+            kinds[kind]["seconds"] += took
+            kinds[kind]["slowest_s"] = max(kinds[kind]["slowest_s"], took)
     resident, address = (now - then for now, then in zip(peak(), before, strict=True))
-    return {**counts, "slowest_s": round(slowest, 3), "resident": resident, "address_space": address}
+    by_kind = {
+        kind: {name: round(value, 3) for name, value in of.items()} for kind, of in sorted(kinds.items())
+    }
+    figures = {"slowest_s": round(slowest, 3), "resident": resident, "address_space": address}
+    return {**counts, **figures, "kinds": by_kind}
 
 
 def in_a_fresh_process(*arguments):
@@ -326,6 +402,9 @@ def check(figures, count):
     # Changed weights make other valid models: the test reaches that far.
     assert figures["loaded"] > count / 50
     assert figures["refused"] > count / 2
+    assert {"bytes", "bytes, sealed", "compact file, sealed", "header", "into", "decoder"} <= {
+        kind for kind, found in figures["kinds"].items() if found.get("loaded") or kind == "bytes"
+    }
     assert figures["slowest_s"] < SECONDS
     assert max(figures["resident"], figures["address_space"]) <= MAX_BYTES
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tqdm import tqdm
 
 from compresslab.errors import CompressionError, FormatError
 from compresslab.quantization.layers import quantized_like
+from compresslab.quantization.scheme import QuantizedTensor
 from compresslab.quantization.schemes import Ternary
 from compresslab.quantization.uniform import Symmetric
 from compresslab.storage import container, files
@@ -241,3 +243,24 @@ def save_until_killed(path: Path, kill: int) -> None:
 
 if __name__ == "__main__":
     print(*kill_saves(Path(sys.argv[1])))
+
+
+@pytest.mark.parametrize("spread", [30, 1000])
+def test_saving_many_codes_takes_little_memory_beside_the_file(spread, tmp_path):
+    """No second copy of the codes, and the file's bytes once: coders work in pieces."""
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(-spread, spread, (4000, 4000), generator=generator) % 255 - 127
+    layer = quantized_like(nn.Linear(4000, 4000, bias=False, device="meta"), eight_bits(codes))
+    model = nn.Sequential(layer).eval()
+    del layer
+    tracemalloc.start()
+    save(model, tmp_path / "model.clab")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    size = (tmp_path / "model.clab").stat().st_size
+    assert size > 0.7 * codes.numel()
+    assert peak < size + 0.3 * codes.numel()
+
+
+def eight_bits(codes):
+    return QuantizedTensor(Symmetric(8), codes.to(torch.int8), {"scale": torch.tensor([0.1])})

@@ -8,10 +8,11 @@ from torch import nn
 from torch.nn import functional
 
 from compresslab import CompressionError, models
+from compresslab.surgery import cutting
 from compresslab.surgery.cutting import cut
 from compresslab.surgery.graph import graph_of
 from tests.drawn import Coded, networks, redrawn
-from tests.ignoring import answers, calibrated, difference, law, some_gone
+from tests.ignoring import answers, calibrated, difference, ignoring, law, rows_gone, some_gone
 
 
 def small_images(count=6):
@@ -27,6 +28,20 @@ def test_a_cut_network_is_the_one_in_which_readers_ignore(model, share, seed):
     graph = graph_of(model, images)
     assume(any(mask.any() for mask in some_gone(graph, share, seed)))
     law(model, images, 1e-9, share, seed)  # doubles, a few hundred products summed in another order
+
+
+@pytest.mark.parametrize("name", ["article", "lenet_300_100", "lenet5", "residual"])
+def test_what_is_to_be_cut_can_be_ignored_first(name):
+    """The copy answers as the reference that fills rows with NaN, with rows and shapes as they were."""
+    model, images = models.build(name, seed=1).eval(), torch.rand(4, 1, 28, 28)
+    graph = graph_of(model)
+    gone = some_gone(graph, 0.5)
+    copy = cutting.ignoring(model, graph, gone)
+    expected = answers(ignoring(model, rows_gone(graph, gone)), images)
+    assert difference(answers(copy, images), expected) < 1e-5
+    assert difference(answers(model, images), expected) > 1e-3
+    assert [p.shape for p in copy.parameters()] == [p.shape for p in model.parameters()]
+    assert difference(answers(cut(copy, graph, gone), images), expected) < 1e-5
 
 
 def between(*layers, width=8):

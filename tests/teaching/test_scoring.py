@@ -66,7 +66,7 @@ def run(count, seed):
         for data, _ in good:
             path.write_bytes(data)
             assert score(path).accuracy.total == 500
-        for data, _ in mutants(count, seed, good):
+        for data, *_ in mutants(count, seed, good):
             path.write_bytes(data)
             begin = time.process_time()
             try:
