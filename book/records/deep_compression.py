@@ -5,14 +5,18 @@ Run from the root of the repository: python book/records/deep_compression.py [di
 Without a word it does both; for ``mnist`` the whole MNIST must lie under COMPRESSLAB_DATA. Every step uses
 the package's own verbs. With seed 0, rising shares are tried until the small network loses more than the
 margin on validation, against its own float network. Two more seeds run at the largest share that passed. The
-test split is read for the record and chooses nothing. The small files go to the folder beside this script.
+test split is read for the record and chooses nothing. The small files go to the folder of the record.
+Finished runs stand in build/records, so an interrupted run goes on where it was. Some two hours of one core,
+most of them for MNIST.
 """
 
 import json
 import sys
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
+from runs import WORK, Runs
 from torch import nn
 
 import compresslab as cl
@@ -22,7 +26,7 @@ from compresslab.storage import encode
 from compresslab.teaching import records
 
 RECORD = records.FOLDER / "deep_compression.json"
-FILES = RECORD.with_suffix("")
+FILES, KEPT = RECORD.with_suffix(""), WORK / RECORD.stem
 SEEDS = (0, 1, 2)
 
 
@@ -65,19 +69,6 @@ RECIPES = {
         Recipe("lenet5", 15, 6, 1, 5, 2, (0.95, 0.97), margin=0.002),
     ),
 }
-
-
-@dataclass(frozen=True)
-class Run:
-    """Hold what the record says of one small network, and the network."""
-
-    found: dict
-    small: nn.Module
-
-    @property
-    def lost(self) -> int:
-        """Images of validation that the float network reads and the small one does not, net."""
-        return self.found["validation"]["floats"] - self.found["validation"]["clustered"]
 
 
 def train_dense(images: data.ImageData, recipe: Recipe, seed: int) -> nn.Module:
@@ -125,8 +116,22 @@ def _train(
     )
 
 
-def run(images: data.ImageData, recipe: Recipe, dense: nn.Module, share: float, seed: int) -> Run:
-    """Make one small network and measure it after every step."""
+def dense_of(images: data.ImageData, recipe: Recipe, name: str, seed: int) -> nn.Module:
+    """Train the float network, or read it where an earlier call has trained it."""
+    file = KEPT / f"{name}_{recipe.network}_floats_{seed}.clab"
+    if not file.exists():
+        cl.save(train_dense(images, recipe, seed), file, plain=True)
+    return cl.load(file)
+
+
+def small_of(name: str, recipe: Recipe, share: float, seed: int) -> Path:
+    """Return where the file of a small network is kept."""
+    return KEPT / f"{name}_{recipe.network}_{share:g}_{seed}.clab"
+
+
+def run(images: data.ImageData, recipe: Recipe, name: str, share: float, seed: int) -> dict:
+    """Make one small network, measure it after every step, and keep its file."""
+    dense = dense_of(images, recipe, name, seed)
     pruned = prune(dense, images, recipe, share, seed)
     small = cluster(pruned, images, recipe, seed)
     steps = {"floats": dense, "pruned": pruned, "clustered": small}
@@ -148,39 +153,43 @@ def run(images: data.ImageData, recipe: Recipe, dense: nn.Module, share: float, 
         },
         "mcnemar": cl.compare(reports["floats"], reports["clustered"]).tests[1].p_value,
     }
-    print(recipe.network, json.dumps(found), flush=True)
-    return Run(found, small)
+    cl.save(small, small_of(name, recipe, share, seed))
+    return found
 
 
-def record(name: str, images: data.ImageData, recipe: Recipe) -> dict:
-    """Choose the share with seed 0, run the other seeds at it, and keep their files."""
-    first, *others = (train_dense(images, recipe, seed) for seed in SEEDS)
-    allowed = recipe.margin * len(images.validation)
-    tried = [run(images, recipe, first, recipe.shares[0], SEEDS[0])]
-    for share in recipe.shares[1:]:
-        if tried[-1].lost > allowed:
+def lost(found: dict) -> int:
+    """Return how many images of validation the float network reads and the small one does not, net."""
+    return found["validation"]["floats"] - found["validation"]["clustered"]
+
+
+def record(name: str, images: data.ImageData, recipe: Recipe, runs: Runs) -> dict:
+    """Choose the share with seed 0, run the other seeds at it, and copy their files."""
+
+    def made(share: float, seed: int) -> dict:
+        return runs.of((name, recipe.network, share, seed), run, images, recipe, name, share, seed)
+
+    allowed, tried = recipe.margin * len(images.validation), list[dict]()
+    for share in recipe.shares:
+        tried.append(made(share, SEEDS[0]))
+        if lost(tried[-1]) > allowed:
             break
-        tried.append(run(images, recipe, first, share, SEEDS[0]))
-    best = max((made for made in tried if made.lost <= allowed), key=lambda made: made.found["share"])
-    runs = [best]
-    for dense, seed in zip(others, SEEDS[1:], strict=True):
-        runs.append(run(images, recipe, dense, best.found["share"], seed))
-    for seed, made in zip(SEEDS, runs, strict=True):
-        cl.save(made.small, FILES / f"{name}_{recipe.network}_{seed}.clab")
-    return {
-        "recipe": asdict(recipe),
-        "tried": [made.found for made in tried],
-        "seeds": [made.found for made in runs],
-    }
+    best = max(found["share"] for found in tried if lost(found) <= allowed)
+    seeds = [made(best, seed) for seed in SEEDS]
+    for seed in SEEDS:
+        file = small_of(name, recipe, best, seed)
+        (FILES / f"{name}_{recipe.network}_{seed}.clab").write_bytes(file.read_bytes())
+    return {"recipe": asdict(recipe), "tried": tried, "seeds": seeds}
 
 
 def main(names: list[str]) -> None:
     torch.set_num_threads(1)
     FILES.mkdir(exist_ok=True)
+    KEPT.mkdir(parents=True, exist_ok=True)
+    runs = Runs(RECORD.stem)
     found = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
     for name in names or RECIPES:
         images = getattr(data, name)()
-        found[name] = {recipe.network: record(name, images, recipe) for recipe in RECIPES[name]}
+        found[name] = {recipe.network: record(name, images, recipe, runs) for recipe in RECIPES[name]}
         RECORD.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

@@ -2,7 +2,8 @@
 
 Run from the root of the repository, on Linux, after the notebooks were made: python book/records/kernels.py
 Numbers of chapters on the command line measure those alone. What was measured stays, so the run can be
-resumed; delete the table to measure anew. The page book/hub.md shows it, and what follows for a JupyterHub.
+resumed; delete the table to measure anew. Some twenty minutes of one core. The page book/hub.md shows it, and
+what follows for a JupyterHub.
 """
 
 import csv

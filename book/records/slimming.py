@@ -7,7 +7,8 @@ first those that are dead, whose removal changes no answer, then, if they are fe
 smallest scales. Four ways of training are held against each other: SGD or Adam, the price in the loss or as a
 proximal step. SGD with the step runs with three seeds for every strength from CLOSE, and the strength is
 chosen by the validation digits that the cut networks read together. The other ways run once a strength.
-The test split is read for the record and chooses nothing.
+The test split is read for the record and chooses nothing. Finished runs stand in build/records, so an
+interrupted run goes on where it was. Some half an hour of one core.
 """
 
 import json
@@ -15,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from runs import Runs
 from torch import nn
 
 import compresslab as cl
@@ -35,7 +37,7 @@ WAYS: dict[str, dict[str, Any]] = {
     "Adam, step": {"optimizer": torch.optim.Adam, "lr": 2e-3, "strengths": (0.5, 1.0)},
 }
 
-digits = data.digits()
+digits, runs = data.digits(), Runs(RECORD.stem)
 
 
 def trained(way: str, strength: float, seed: int) -> nn.Module:
@@ -63,6 +65,11 @@ def half(network: nn.Module) -> nn.Module:
 
 
 def run(way: str, strength: float, seed: int) -> dict:
+    """Return what a run found, of this call or of an earlier one."""
+    return runs.of((way, strength, seed), made, way, strength, seed)
+
+
+def made(way: str, strength: float, seed: int) -> dict:
     """Train, cut, and count."""
     network = trained(way, strength, seed)
     alive, cut = drop_dead(network), half(network)
@@ -77,7 +84,6 @@ def run(way: str, strength: float, seed: int) -> dict:
     for split in ("validation", "test"):
         images = getattr(digits, split)
         found[split] = [cl.evaluate(each, images).correct for each in (network, alive, cut)]
-    print(f"{way}: {found}", flush=True)
     return found
 
 

@@ -5,7 +5,8 @@ Run from the root of the repository: python book/records/training_through_quanti
 Every method gets the same budget: the shipped checkpoint, 2 epochs, the same augmentation, the same seeds.
 The learning rate is chosen for each by the loss on validation, with seed 0, over a grid that grows until the
 best is inside it; two more seeds then run at the chosen rate. A rate below LOWEST leaves the checkpoint as it
-was: a natural bound. The test split is read for the record and chooses nothing.
+was: a natural bound. The test split is read for the record and chooses nothing. Some ten
+minutes of one core.
 """
 
 import copy

@@ -135,12 +135,8 @@ def of_penalties() -> Iterator[tuple[str, float, Grid]]:
                 )
     for strength, seeds in record["own zeros"].items():
         for seed, name in ((seed, name) for seed in seeds for name in ("L1", "magnitude")):
-            if "rates" in seed[name]:
-                yield (
-                    f"own, {strength}, {name}, {seed['seed']}",
-                    seed[name]["rate"],
-                    numbers(seed[name]["rates"]),
-                )
+            run = seed[name]
+            yield f"own, {strength}, {name}, {seed['seed']}", run["rate"], numbers(run["rates"])
 
 
 def of_criteria() -> Iterator[tuple[str, float, Grid]]:
