@@ -72,13 +72,14 @@ SHEET = """\
 <title>{title}</title>
 <style>
   @page {{ size: A4; margin: 14mm; }}
-  body {{ font: 10.5px/1.35 system-ui, sans-serif; max-width: 182mm; margin: auto; }}
-  h1 {{ font-size: 18px; margin: 0 0 6px; }}
-  h2 {{ font-size: 12.5px; margin: 9px 0 3px; color: #0072b2; }}
+  body {{ font: 12px/1.4 system-ui, sans-serif; max-width: 182mm; margin: auto; }}
+  h1 {{ font-size: 20px; margin: 0 0 6px; }}
+  h2 {{ font-size: 14px; margin: 9px 0 3px; color: #0072b2; }}
   p, ul, ol {{ margin: 0 0 4px; }}
   .two {{ columns: 2; column-gap: 8mm; }}
   .two > div {{ break-inside: avoid; margin-bottom: 6px; }}
-  .line {{ border-bottom: 1px solid #999; height: 17px; }}
+  .line {{ border-bottom: 1px solid #999; height: 24px; }}
+  .two ul {{ list-style: none; padding-left: 6px; }}
 </style>
 <h1>{title}</h1>
 {body}
@@ -151,18 +152,22 @@ def figures(texts: list[Path], found: list[Outline], folder: Path) -> str:
 
 
 def results(texts: list[Path]) -> str:
-    """Return what the cells that train have printed, by chapter."""
+    """Return what the cells that train have printed, by chapter; after silent ones, the next that speaks."""
     lines = ["# Results to show where training is not possible", ""]
     for text in texts:
-        lines += [f"## {text.stem}", ""]
-        for cell in nbformat.read(notebooks.NOTEBOOKS / f"{text.stem}.ipynb", as_version=4).cells:
-            if cell.cell_type == "code" and TRAINS.search(cell.source):
+        cells = nbformat.read(notebooks.NOTEBOOKS / f"{text.stem}.ipynb", as_version=4).cells
+        told, waiting = [], False
+        for cell in (cell for cell in cells if cell.cell_type == "code"):
+            waiting |= bool(TRAINS.search(cell.source))
+            if waiting:
                 printed = "".join(printed_by(cell.outputs)).strip("\n")
-                lines += [
+                told += [
                     f"```python\n{cell.source}\n```",
                     "",
                     *([f"```\n{printed}\n```", ""] if printed else []),
                 ]
+                waiting = not printed
+        lines += [f"## {text.stem}", "", *told] if told else []
     return "\n".join(lines)
 
 

@@ -107,7 +107,12 @@ def test_the_timing_of_every_section_is_said(kit):
 def test_what_trains_is_shown_with_what_it_printed():
     page = workshop.results([TEXTS[7]])
     assert re.search(r"(?ms)^```python\n(?:(?!^```).)*\btrain\(.*?^```\n\n```\n\S", page)
-    assert "cl.measure" not in workshop.results([TEXTS[2]])
+    assert "##" not in workshop.results([TEXTS[2]]), "a chapter that trains nothing"
+    tour = workshop.results([TEXTS[0]])
+    assert tour.count("```\n\n```python") < tour.count("```python"), (
+        "no cell is shown without what came of it"
+    )
+    assert re.search(r"(?s)progress=False.*```python.*```\n\n```\n\S", tour)
 
 
 def test_the_rubric_is_the_one_of_the_routes():
