@@ -11,6 +11,7 @@ import forms
 import nbformat
 
 import notebooks
+from compresslab.teaching import progress
 
 BUILT = notebooks.ROOT / "_build"
 LEARNING = notebooks.ROOT / "learning"
@@ -34,7 +35,9 @@ def begin(chapters: list[str], folder: Path = LEARNING) -> list[str]:
 
     A notebook appears whole or not at all: a half-written one would count as the learner's own next time.
     """
-    folder.mkdir(exist_ok=True)
+    if not folder.exists():
+        folder.mkdir()
+        progress.start(folder)  # once: who deletes that file wants none
     made = []
     for text in notebooks.texts(chapters):
         path = folder / f"{text.stem}.ipynb"

@@ -16,6 +16,8 @@ import notebooks
 PROMISE = re.compile(r"(?ms)^\*\*Promise\.\*\* (.+?)(?:\n\n|\Z)")
 GOALS = re.compile(r"(?m)^- (.+(?:\n  .+)*)$")
 ABOUT = 60  # words of a section that a slide shows
+UNSHOWN = ("|", "- ", "#", "!", ">", "(", "1. ", "<", "*Figure")  # how lines begin that it does not
+WHOLE = re.compile(r"[.?!][)\"*]*$|\$\$$")  # the end of a sentence, or a formula
 
 
 @dataclass
@@ -103,17 +105,26 @@ def read(text: str, found: Outline) -> None:
 
 
 def beginning(text: str) -> str:
-    """Return the first whole sentences of a text, at most some words, without tables, lists and code."""
+    """Return the first whole sentences of a text with their formulas, at most some words.
+
+    Nothing of tables, lists and code, nor a sentence that points below, where a slide has nothing.
+    """
+    text = re.sub(r"(?ms)^(`{3,}).*?^\1$", "", text)
+    text = re.sub(r"(?ms)^\$\$(.*?)\$\$$", lambda found: f"$${' '.join(found[1].split())}$$", text)
     kept, words = [], 0
-    for line in re.sub(r"(?ms)^(`{3,}).*?^\1$|^\$\$.*?\$\$$", "", text).split("\n"):
-        if not line or line.startswith(("|", "- ", "#", "!", ">", "(", "1. ", "<", "*Figure")):
-            if kept and line:
+    for line in filter(None, text.split("\n")):
+        if line.startswith(UNSHOWN) or re.search(r"\b[Bb]elow\b", line):
+            if kept:
                 break
-            continue
-        words += len(line.split())
-        if words > ABOUT or line.endswith(":"):
-            break
-        kept.append(line)
+        elif line.startswith("$$"):
+            kept += ["", line, ""] if kept else []
+        else:
+            words += len(line.split())
+            if words > ABOUT:
+                break
+            kept.append(line)
+    while kept and not WHOLE.search(kept[-1]):
+        kept.pop()
     return "\n".join(kept)
 
 

@@ -1,7 +1,7 @@
 """Pack the built pages into one zip for a room without network, and link what can be taken home.
 
-The foot of each page has an empty place for the PDF and the zip. It is filled with those that lie beside the
-pages, so that no page offers what was not built.
+The foot of each page has an empty place for the PDF, the zip and a workshop's notebooks. It is filled with
+those that lie beside the pages, so that no page offers what was not built.
 """
 
 import os
@@ -14,7 +14,11 @@ from edition import ROOT, version
 
 SITE = ROOT / "_build" / "html"
 PLACE = re.compile(r'<span class="downloads">.*?</span>', re.DOTALL)
-NAMES = {".pdf": "The book as PDF", ".zip": "all pages as zip"}
+NAMES = {
+    ".pdf": "The book as PDF",
+    ".zip": "all pages as zip",
+    "-workshop.zip": "a workshop's notebooks as zip",
+}
 EARLY = (1980, 1, 1, 0, 0, 0)  # the first time that a zip can tell
 
 
@@ -34,9 +38,9 @@ def pages(site: Path) -> list[Path]:
     return found
 
 
-def offer(site: Path = SITE) -> None:
+def offer(site: Path = SITE, names: dict[str, str] = NAMES) -> None:
     """Link from each page what lies beside the pages, with its size; what is gone is no longer linked."""
-    there = [(site / named(suffix), words) for suffix, words in NAMES.items()]
+    there = [(site / named(suffix), words) for suffix, words in names.items()]
     there = [(path, words) for path, words in there if path.is_file()]
     for page in pages(site):
         up = os.path.relpath(site, page.parent).replace(os.sep, "/")
@@ -54,8 +58,10 @@ def pack(site: Path = SITE) -> Path:
     """Write all pages and what they need into one zip, the same bytes for the same pages; return its path."""
     target = site / named(".zip")
     target.unlink(missing_ok=True)
-    offer(site)  # a page inside offers the PDF, and no zip
-    files = [path for path in sorted(site.rglob("*")) if path.is_file()]
+    inside = {suffix: words for suffix, words in NAMES.items() if not suffix.endswith(".zip")}
+    offer(site, inside)  # no zip lies in the zip
+    outside = {site / named(suffix) for suffix in NAMES if suffix not in inside}
+    files = [path for path in sorted(site.rglob("*")) if path.is_file() and path not in outside]
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
         for path in files:
             entry = zipfile.ZipInfo(f"{target.stem}/{path.relative_to(site).as_posix()}", EARLY)

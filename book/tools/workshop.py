@@ -1,5 +1,6 @@
 """Make what a room needs: for participants notebooks, handouts and a wheel; for the instructor all the rest.
 
+Where the book is built, its pages then link what participants get.
 `--wheels` lays the wheels of everything beside them, for a room without network; `--torch cpu` takes torch
 without CUDA for it. What stands on the command line names chapters by number; nothing names all.
 """
@@ -19,11 +20,13 @@ import forms
 import handouts
 import minutes
 import nbformat
+import parcel
 import routes
 import slides
 from outline import Figure, Outline, Prediction, outline
 
 import notebooks
+from compresslab.teaching import progress
 
 KIT = handouts.BUILT / "workshop"
 CPU = "https://download.pytorch.org/whl/cpu"
@@ -40,6 +43,8 @@ You need Python 3.11 to 3.13. In this folder:
 
 On Windows it is `.venv\\Scripts` and not `.venv/bin`. Data and trained networks are inside the wheel.
 `handouts` has one page for each chapter, to print or to write on.
+`.venv/bin/python -m compresslab progress notebooks` says what you have solved. The checks keep it in
+`notebooks/progress.json`, on your machine alone; delete the file, and nothing is kept.
 """
 OFFLINE = """
 Nothing is downloaded. The wheels are for {system} and Python {python}; another machine needs others.
@@ -67,13 +72,14 @@ SHEET = """\
 <title>{title}</title>
 <style>
   @page {{ size: A4; margin: 14mm; }}
-  body {{ font: 10.5px/1.35 system-ui, sans-serif; max-width: 182mm; margin: auto; }}
-  h1 {{ font-size: 18px; margin: 0 0 6px; }}
-  h2 {{ font-size: 12.5px; margin: 9px 0 3px; color: #0072b2; }}
+  body {{ font: 12px/1.4 system-ui, sans-serif; max-width: 182mm; margin: auto; }}
+  h1 {{ font-size: 20px; margin: 0 0 6px; }}
+  h2 {{ font-size: 14px; margin: 9px 0 3px; color: #0072b2; }}
   p, ul, ol {{ margin: 0 0 4px; }}
   .two {{ columns: 2; column-gap: 8mm; }}
   .two > div {{ break-inside: avoid; margin-bottom: 6px; }}
-  .line {{ border-bottom: 1px solid #999; height: 17px; }}
+  .line {{ border-bottom: 1px solid #999; height: 24px; }}
+  .two ul {{ list-style: none; padding-left: 6px; }}
 </style>
 <h1>{title}</h1>
 {body}
@@ -146,18 +152,22 @@ def figures(texts: list[Path], found: list[Outline], folder: Path) -> str:
 
 
 def results(texts: list[Path]) -> str:
-    """Return what the cells that train have printed, by chapter."""
+    """Return what the cells that train have printed, by chapter; after silent ones, the next that speaks."""
     lines = ["# Results to show where training is not possible", ""]
     for text in texts:
-        lines += [f"## {text.stem}", ""]
-        for cell in nbformat.read(notebooks.NOTEBOOKS / f"{text.stem}.ipynb", as_version=4).cells:
-            if cell.cell_type == "code" and TRAINS.search(cell.source):
+        cells = nbformat.read(notebooks.NOTEBOOKS / f"{text.stem}.ipynb", as_version=4).cells
+        told, waiting = [], False
+        for cell in (cell for cell in cells if cell.cell_type == "code"):
+            waiting |= bool(TRAINS.search(cell.source))
+            if waiting:
                 printed = "".join(printed_by(cell.outputs)).strip("\n")
-                lines += [
+                told += [
                     f"```python\n{cell.source}\n```",
                     "",
                     *([f"```\n{printed}\n```", ""] if printed else []),
                 ]
+                waiting = not printed
+        lines += [f"## {text.stem}", "", *told] if told else []
     return "\n".join(lines)
 
 
@@ -196,6 +206,7 @@ def participants(texts: list[Path], found: list[Outline], folder: Path) -> None:
         (folder / "notebooks" / f"{text.stem}.ipynb").write_text(handouts.participant(text), encoding="utf-8")
         (folder / "handouts" / f"{text.stem}.html").write_text(handout(one), encoding="utf-8")
     shutil.copytree(slides.vendor.VENDOR / "mathjax", folder / "handouts" / "mathjax")
+    progress.start(folder / "notebooks")
 
 
 def instructor(texts: list[Path], found: list[Outline], folder: Path) -> None:
@@ -209,6 +220,13 @@ def instructor(texts: list[Path], found: list[Outline], folder: Path) -> None:
     pages["figures/figures"] = figures(texts, found, folder / "figures")
     for name, page in pages.items():
         (folder / f"{name}.md").write_text(page, encoding="utf-8")
+
+
+def linked(packed: Path, site: Path = parcel.SITE) -> None:
+    """Lay the participants' zip beside the built pages, where there are some, and link it from them."""
+    if site.is_dir():
+        shutil.copy(packed, site / parcel.named("-workshop.zip"))
+        parcel.offer(site)
 
 
 def main() -> None:
@@ -235,6 +253,7 @@ def main() -> None:
     for folder in (people, guide):
         packed = Path(shutil.make_archive(str(folder), "zip", KIT, folder.name))
         print(f"{folder}, zipped {packed.stat().st_size / 1e6:.1f} MB")
+    linked(people.with_suffix(".zip"))
     print(f"{built.name}: {built.stat().st_size / 1e6:.1f} MB")
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from compresslab.exercises.answers import AnswerError, Question, alike, difference, habit, questions
 from compresslab.exercises.tasks import TASKS
+from compresslab.teaching.progress import remember
 from compresslab.teaching.showing import shown
 
 
@@ -49,10 +50,12 @@ def check(
         known = [(task.ask(wrong), sentence) for wrong, sentence in task.mistakes]
         right = task.ask(task.right)
         more = {"within": task.within, "mistakes": known, "required": required}
-        check_function(asked, right, task.cases(), task.hint, **more)
+        if _agrees(asked, right, task.cases(), task.hint, **more):
+            remember(answer)
         return
-    if isinstance(answer, str) and answer in questions():
-        question, answer = questions()[answer], expected
+    name = answer if isinstance(answer, str) and answer in questions() else None
+    if name:
+        question, answer = questions()[name], expected
     else:
         question = Question(expected, hint, within, tuple((mistakes or {}).items()))
     if answer is None or answer is ...:
@@ -61,6 +64,8 @@ def check(
         raise AnswerError(f"Not yet: {shown(answer)}. {trouble} {question.hint}".rstrip())
     else:
         print(f"Right: {shown(answer)}.")
+        if name:
+            remember(name)
 
 
 def check_function(
@@ -90,6 +95,20 @@ def check_function(
     >>> check_function(lambda bits: 1 << bits, lambda bits: 2**bits, [1, 2, 8])
     Right: 3 cases agree.
     """
+    _agrees(function, reference, cases, hint, within=within, mistakes=mistakes, required=required)
+
+
+def _agrees(
+    function: Callable[..., Any] | None,
+    reference: Callable[..., Any],
+    cases: Iterable[Any],
+    hint: str,
+    *,
+    within: float,
+    mistakes: Iterable[tuple[Callable[..., Any], str]],
+    required: bool,
+) -> bool:
+    """Say whether it agrees on all cases; False stands for "no answer yet"."""
     cases = [case if isinstance(case, tuple) else (case,) for case in cases]
     answers = []
     for case in cases:
@@ -102,13 +121,13 @@ def check_function(
             raise AnswerError(_case_message(case, trouble, hint)) from error
         if answers[-1] is None or answers[-1] is ...:
             _say_that_none_is_there("write the body of the function and run the cell again.", required)
-            return
+            return False
     rights = [reference(*case) for case in cases]
     troubles = [difference(*pair, within) for pair in zip(answers, rights, strict=True)]
     first = next((place for place, trouble in enumerate(troubles) if trouble), None)
     if first is None:
         print(f"Right: {len(cases)} case{'s agree' if len(cases) != 1 else ' agrees'}.")
-        return
+        return True
     known = (text for wrong, text in mistakes if alike(answers, [wrong(*case) for case in cases], within))
     sentence = next(known, None) or habit(answers, rights, within) or troubles[first]
     found = f"it gave {shown(answers[first])}. {sentence}"

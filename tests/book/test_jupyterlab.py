@@ -1,4 +1,7 @@
-"""Three notebooks in JupyterLab: no raw directive, every answer closed, every solution folded."""
+"""Notebooks in JupyterLab: no raw directive, every answer closed, every solution folded.
+
+`make test` opens three as committed, and one as participants get it; `make proof` opens all of the latter.
+"""
 
 import json
 import os
@@ -10,17 +13,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.request import urlopen
 
+import handouts
 import pytest
 from built import CHROMIUM, RAW
+from plain import CHAPTERS
 
 pytest.importorskip("playwright.sync_api", reason="pip install playwright")
 pytest.importorskip("jupyterlab", reason="pip install jupyterlab")
 
 ROOT = Path(__file__).resolve().parents[2]
 THREE = ["02_symmetric", "07_training_through_quantization", "18_deep_compression"]
+GIVEN = [text for text in sorted(CHAPTERS.glob("*.md")) if os.environ.get("PROOF") or text.stem == THREE[0]]
 
 pytestmark = [
     pytest.mark.browser,
@@ -30,7 +37,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[str]:
-    """Serve the three on this machine alone, with nothing of the user's own settings."""
+    """Serve notebooks on this machine alone, with nothing of the user's own settings."""
     place = tmp_path_factory.mktemp("lab")
     settings = place / "settings" / "@jupyterlab" / "notebook-extension"
     settings.mkdir(parents=True)
@@ -39,6 +46,10 @@ def server(tmp_path_factory) -> Iterator[str]:
     (place / "books").mkdir()
     for name in THREE:
         shutil.copy(ROOT / "notebooks" / f"{name}.ipynb", place / "books")
+    for text in GIVEN:
+        (place / "books" / f"given_{text.name}").with_suffix(".ipynb").write_text(
+            handouts.participant(text), encoding="utf-8"
+        )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -73,11 +84,9 @@ def server(tmp_path_factory) -> Iterator[str]:
         log.close()
 
 
-@pytest.fixture(scope="module", params=THREE)
-def opened(request, browser, server):
-    """Return a notebook's page, with all its prose drawn, and its cells."""
-    path = ROOT / "notebooks" / f"{request.param}.ipynb"
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+@contextmanager
+def window_on(browser, address: str, cells: list[dict]) -> Iterator:
+    """Open a notebook, wait until all its prose is drawn, and see that nothing is asked of other machines."""
     window = browser.new_page(viewport={"width": 1280, "height": 900})
     wanted = []
 
@@ -89,22 +98,53 @@ def opened(request, browser, server):
             route.abort()
 
     window.route("**/*", only_this_machine)
-    window.goto(server.format(request.param))
+    window.goto(address)
     prose = sum(cell["cell_type"] == "markdown" for cell in cells)
     drawn = "n => document.querySelectorAll('.jp-MarkdownCell .jp-MarkdownOutput').length === n"
     window.wait_for_function(drawn, arg=prose, timeout=120_000)
-    window.wait_for_function(
-        "() => document.querySelector('.jp-MarkdownOutput mjx-container')", timeout=60_000
-    )
-    yield window, cells
+    if any("$" in "".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"):
+        window.wait_for_function(
+            "() => document.querySelector('.jp-MarkdownOutput mjx-container')", timeout=60_000
+        )
+    yield window
     assert not wanted
     window.close()
 
 
-def test_no_raw_directive_is_seen(opened):
-    window, _ = opened
+@pytest.fixture(scope="module", params=THREE)
+def opened(request, browser, server):
+    """Return a committed notebook's page, and its cells."""
+    path = ROOT / "notebooks" / f"{request.param}.ipynb"
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    with window_on(browser, server.format(request.param), cells) as window:
+        yield window, cells
+
+
+def no_directive_is_seen(window) -> None:
     assert not RAW.findall("\n".join(window.locator(".jp-MarkdownOutput").all_inner_texts()))
     assert window.locator('.jp-MarkdownOutput code[class*="{"], .jp-MarkdownOutput mjx-merror').count() == 0
+
+
+@pytest.mark.parametrize("text", GIVEN, ids=lambda path: path.stem)
+def test_participants_see_questions_and_no_output(browser, server, text):
+    cells = json.loads(handouts.participant(text))["cells"]
+    with window_on(browser, server.format(f"given_{text.stem}"), cells) as window:
+        no_directive_is_seen(window)
+        assert (
+            window.locator(".jp-MarkdownOutput details, .jp-OutputArea-output .jp-RenderedText").count() == 0
+        )
+        choices = "p:has(strong:text-is('Predict.')) ~ ul > li"
+        asked = sum("**Predict.**" in "".join(cell["source"]) for cell in cells)
+        assert window.locator(f".jp-MarkdownOutput {choices}").count() >= 2 * asked
+        folded = sum(cell["metadata"].get("jupyter", {}).get("source_hidden", False) for cell in cells)
+        assert window.locator(".jp-CodeCell .jp-InputPlaceholder").count() == folded
+        last = window.locator(".jp-MarkdownOutput").last
+        last.scroll_into_view_if_needed()
+        assert window.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+def test_no_raw_directive_is_seen(opened):
+    no_directive_is_seen(opened[0])
 
 
 def test_answers_are_closed_until_the_reader_opens_one_by_keyboard(opened):

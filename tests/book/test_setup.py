@@ -11,6 +11,8 @@ import handouts
 import nbformat
 import pytest
 
+from compresslab.teaching import progress
+
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(os.name == "nt" or not shutil.which("make"), reason="needs make and a shell")
 
@@ -137,6 +139,15 @@ def test_a_learner_keeps_what_was_filled_in(tmp_path):
         "04_two_and_three_values.ipynb",
     ]
     assert first.read_text() == "filled in"
+
+
+def test_the_file_of_what_was_solved_is_begun_with_the_folder_and_never_again(tmp_path):
+    folder = tmp_path / "learning"
+    handouts.begin(["02"], folder)
+    assert progress.solved(folder) == {}
+    (folder / progress.FILE).unlink()
+    handouts.begin(["02"], folder)
+    assert progress.solved(folder) is None
 
 
 def test_half_a_notebook_does_not_count_as_the_learners(tmp_path, monkeypatch):

@@ -49,7 +49,15 @@ def test_a_figure_comes_after_the_prediction_that_it_answers_with_its_caption():
         ("One.\nTwo.\n\n- a list", "One.\nTwo."),
         ("| a |\n\nOne.", "One."),
         ("```python\nx\n```\nOne.", "One."),
-        ("One.\nWhat follows:\n\n$$x$$", "One."),
+        (
+            "One.\nWhat follows:\n\n$$x\n= y$$\n\nTwo.\nThree:\n\n- a",
+            "One.\nWhat follows:\n\n$$x = y$$\n\nTwo.",
+        ),
+        ("One.\nA list:\n\n- a", "One."),
+        ("One.\nTwo,\n\n```python\nx\n```", "One."),
+        ("$$x$$\n\nOne.", "One."),
+        ("One.\nBelow it goes on.\nTwo.", "One."),
+        ("**One.**", "**One.**"),
         (f"One.\n{'word ' * 60}.", "One."),
     ],
 )

@@ -63,7 +63,7 @@ def test_participants_get_notebooks_and_handouts(kit):
     found = {path.relative_to(kit / "participants").as_posix() for path in kit.glob("participants/*/*.*")}
     assert found == {f"notebooks/{text.stem}.ipynb" for text in TWO} | {
         f"handouts/{text.stem}.html" for text in TWO
-    }
+    } | {"notebooks/progress.json"}
     given = "".join(path.read_text(encoding="utf-8") for path in kit.glob("participants/*/*.*"))
     assert "Solution" not in given
     assert 'claim("' not in given
@@ -107,7 +107,12 @@ def test_the_timing_of_every_section_is_said(kit):
 def test_what_trains_is_shown_with_what_it_printed():
     page = workshop.results([TEXTS[7]])
     assert re.search(r"(?ms)^```python\n(?:(?!^```).)*\btrain\(.*?^```\n\n```\n\S", page)
-    assert "cl.measure" not in workshop.results([TEXTS[2]])
+    assert "##" not in workshop.results([TEXTS[2]]), "a chapter that trains nothing"
+    tour = workshop.results([TEXTS[0]])
+    assert tour.count("```\n\n```python") < tour.count("```python"), (
+        "no cell is shown without what came of it"
+    )
+    assert re.search(r"(?s)progress=False.*```python.*```\n\n```\n\S", tour)
 
 
 def test_the_rubric_is_the_one_of_the_routes():
@@ -115,6 +120,18 @@ def test_the_rubric_is_the_one_of_the_routes():
     assert "**Points of an assignment.**" in found
     assert "## A reading group" not in found
     assert sum(int(points) for points in re.findall(r"(?m)^\| (\d+) \|", found)) == 45
+
+
+def test_the_pages_link_what_participants_get_where_there_are_pages(tmp_path):
+    (packed := tmp_path / "participants.zip").write_bytes(bytes(6_000_000))
+    workshop.linked(packed, tmp_path / "site")
+    assert not (tmp_path / "site").exists()
+    (tmp_path / "site").mkdir()
+    (page := tmp_path / "site" / "index.html").write_text('<span class="downloads"></span>')
+    workshop.linked(packed, tmp_path / "site")
+    (link,) = re.findall(r'href="([^"]*)"', page.read_text())
+    assert (tmp_path / "site" / link).read_bytes() == packed.read_bytes()
+    assert "a workshop's notebooks as zip</a> (6 MB)" in page.read_text()
 
 
 @pytest.mark.parametrize(("torch", "calls"), [("", 1), ("cpu", 2)])
