@@ -200,6 +200,13 @@ def test_a_kernel_that_does_not_serve_is_found(broken, said, remedy, tmp_path, m
     assert remedy in found.remedy
 
 
+def test_a_remedy_calls_this_python_and_not_whichever_comes_first(monkeypatch, tmp_path):
+    for broken in (no_lab, no_widgets, no_kernel):
+        with monkeypatch.context() as patch:
+            broken(patch, tmp_path)
+            assert f"{sys.executable} -m " in FAULTS[broken][0]().remedy
+
+
 def test_every_check_has_a_fault_that_it_finds():
     assert {check for check, _, _ in FAULTS.values()} == set(doctor.CHECKS)
 
