@@ -33,9 +33,7 @@ SOON, LATE = 15.0, 60.0  # seconds: in which a kernel should answer, and after w
 CALLED = f'"{sys.executable}"' if " " in sys.executable else sys.executable  # a remedy is there to be pasted
 SOURCE = (Path(__file__).parents[2] / "constraints.txt").is_file()  # else a wheel was installed
 INSTALL = ("in the book's folder, " if SOURCE else "") + f"{CALLED} -m pip install "
-INSTALL += (
-    "-c constraints.txt -e '.[lab]'" if SOURCE else "--force-reinstall jupyterlab WHEEL, the one you got"
-)
+INSTALL += "-c constraints.txt -e '.[lab]'" if SOURCE else "--force-reinstall jupyterlab YOUR.whl"
 REGISTER = f"{CALLED} -m ipykernel install --sys-prefix --name python3"
 
 
