@@ -6,7 +6,10 @@ STAMP  := $(VENV)/.installed
 LESS   := $(VENV)/.learning
 
 # Said before anything is made; written so that even an old Python understands it.
-OLD := import sys; v = sys.version_info[:2]; sys.exit(None if v >= (3, 11) else "Python 3.11 to 3.13 is needed, and $(PYTHON) is %d.%d. Give another one: make PYTHON=python3.12 $(MAKECMDGOALS)" % v)
+WRONG := import platform, sys; v, here = sys.version_info[:2], (platform.system(), platform.machine()); sys.exit( \
+    "Python 3.11 to 3.13 is needed, and $(PYTHON) is %d.%d. Give another one: make PYTHON=python3.12 $(MAKECMDGOALS)" % v if v < (3, 11) \
+    else "On %s %s some packages have no wheels. README.md says what to do, under Which machines." % here \
+    if here == ("Darwin", "x86_64") or here[0] == "Linux" and here[1] != "x86_64" else None)
 
 # `make book TORCH=cpu` takes the build without CUDA, from PyTorch's own index: on Linux it is gigabytes smaller.
 TORCH ?=
@@ -29,7 +32,7 @@ help:           ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 define environment
-	@$(BIN)/python -c 'import pip' 2>/dev/null || { $(PYTHON) -c '$(OLD)' && rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	@$(BIN)/python -c 'import pip' 2>/dev/null || { $(PYTHON) -c '$(WRONG)' && rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
 	$(if $(TORCH),$(BIN)/python -m pip install -c constraints.txt torch torchvision --index-url https://download.pytorch.org/whl/cpu)
 endef
 

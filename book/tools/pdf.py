@@ -29,6 +29,7 @@ body { font-size: 10pt; line-height: 1.4; background: #fff; display: block; }
 article { max-width: none !important; }
 section.page { break-before: page; }
 h1, h2, h3, h4, dt { break-after: avoid; }
+body :not(#none) { box-shadow: none !important; } /* a shadow would be printed as a picture of its cell */
 img, svg { max-width: 100%; max-height: 235mm; break-inside: avoid; }
 pre, code { white-space: pre-wrap !important; overflow-wrap: anywhere; font-size: 8pt; }
 table { max-width: 100%; font-size: 8pt; overflow-wrap: anywhere; }

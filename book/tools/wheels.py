@@ -14,6 +14,8 @@ import tempfile
 import time
 import venv
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -102,32 +104,44 @@ def run(python: Path, notebook: Path) -> None:
         subprocess.run([str(python), "-c", RUN, notebook.name], cwd=place, env=alone(), check=True)
 
 
-def written(everything: bool, folder: Path) -> list[Path]:
-    """Write the participant's notebooks into a folder: of the tour, or of every chapter."""
+def written(chapters: list[str], folder: Path) -> list[Path]:
+    """Write the participant's notebooks of some chapters into a folder; of all where none is named."""
     import forms  # they need jupytext, which only the environment of `make` has
 
     import notebooks
 
     paths = []
-    for text in notebooks.texts([] if everything else [TOUR]):
+    for text in notebooks.texts(chapters):
         paths.append(folder / f"{text.stem}.ipynb")
         made = notebooks.normalise(notebooks.generate(text, forms.Participant))
         paths[-1].write_text(made, encoding="utf-8")
     return paths
 
 
+@contextmanager
+def timed(what: str) -> Iterator[None]:
+    """Print how long something took, and how much of that a processor worked for it: the rest is waiting."""
+    begin, worked = time.monotonic(), os.times()
+    yield
+    spent, now = time.monotonic() - begin, os.times()
+    processor = now.children_user + now.children_system - worked.children_user - worked.children_system
+    print(f"{what}: {spent:.0f} s, {processor:.0f} s of a processor", flush=True)
+
+
 def attempt(wheel: Path, everything: bool = False, from_pip: bool = False) -> None:
     """Run the tour, or the participant's notebook of every chapter, with the package of a wheel alone."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place).resolve()
-        python = environment(folder / "venv", wheel, from_pip)
-        if not home(python).is_relative_to(folder):
-            sys.exit(f"the package came from {home(python)}, not from the wheel")
+        with timed("an environment with the wheel"):
+            python = environment(folder / "venv", wheel, from_pip)
+        with timed("the first import"):
+            package = home(python)
+        if not package.is_relative_to(folder):
+            sys.exit(f"the package came from {package}, not from the wheel")
         stored = [ROOT / "notebooks" / f"{TOUR}.ipynb"]
-        for notebook in stored if from_pip else written(everything, folder):
-            begin = time.monotonic()
-            run(python, notebook)
-            print(f"{notebook.stem}: {time.monotonic() - begin:.0f} s with the wheel alone", flush=True)
+        for notebook in stored if from_pip else written([] if everything else [TOUR], folder):
+            with timed(f"{notebook.stem} with the wheel alone"):
+                run(python, notebook)
 
 
 def main() -> None:

@@ -29,7 +29,12 @@ from compresslab.training.datasets import digits as shipped_digits
 PYTHONS, OLDEST_TORCH = ((3, 11), (3, 13)), (2, 9)
 MEMORY, DISK = 2 << 30, 1 << 30  # bytes free; a notebook of the book takes up to 1.5 GB
 SOON, LATE = 15.0, 60.0  # seconds: in which a kernel should answer, and after which nobody waits
-INSTALL = "python -m pip install -c constraints.txt -e '.[lab]'"
+
+CALLED = f'"{sys.executable}"' if " " in sys.executable else sys.executable  # a remedy is there to be pasted
+SOURCE = (Path(__file__).parents[2] / "constraints.txt").is_file()  # else a wheel was installed
+INSTALL = ("in the book's folder, " if SOURCE else "") + f"{CALLED} -m pip install "
+INSTALL += "-c constraints.txt -e '.[lab]'" if SOURCE else "--force-reinstall jupyterlab YOUR.whl"
+REGISTER = f"{CALLED} -m ipykernel install --sys-prefix --name python3"
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,7 @@ def lab() -> Finding:
 
     manager = Path("@jupyter-widgets", "jupyterlab-manager", "package.json")
     if not any((Path(place) / manager).is_file() for place in jupyter_path("labextensions")):
-        remedy = "Sliders would stay empty: python -m pip install --force-reinstall jupyterlab_widgets"
+        remedy = f"Sliders would stay empty: {CALLED} -m pip install --force-reinstall jupyterlab_widgets"
         return Finding("JupyterLab", "the extension for widgets is missing", remedy, fails=True)
     return Finding("JupyterLab", f"{versions[0]}, widgets {versions[1]}")
 
@@ -195,13 +200,11 @@ def kernel() -> Finding:
             client: Any = started
             client.execute_interactive(code, timeout=LATE, output_hook=hear)
     except (NoSuchKernel, RuntimeError, TimeoutError, OSError) as error:
-        remedy = "Make it anew: python -m ipykernel install --sys-prefix --name python3"
+        remedy = f"Make it anew: {REGISTER}"
         return Finding("kernel", f"no kernel answers: {error!s:.150}", remedy, fails=True)
     heard = next((text for text in told if text), "")
     if not heard or Path(heard) != Path(sys.executable):
-        remedy = (
-            "Start Jupyter from this environment, or: python -m ipykernel install --sys-prefix --name python3"
-        )
+        remedy = f"Start Jupyter from this environment, or: {REGISTER}"
         return Finding("kernel", f"notebooks would run elsewhere: {heard:.150}", remedy, fails=True)
     seconds = time.monotonic() - begin
     remedy = "Close other programs; every notebook will start as slowly." if seconds > SOON else ""

@@ -14,6 +14,7 @@ pypdfium2 = pytest.importorskip("pypdfium2", reason="pip install pypdfium2")
 
 SAMPLE = ["notebooks/02_symmetric", "book/glossary"]
 EVERY = [one for _, documents in pdf.parts() for one in documents]
+SHEET_BYTES = 55_000  # in the mean; with the shadows it was twice as much
 PRINTED = SITE / parcel.named(".pdf")
 
 
@@ -26,6 +27,28 @@ def words(path: Path) -> list[str]:
     """Return the text of each sheet."""
     with pypdfium2.PdfDocument(path) as document:
         return [sheet.get_textpage().get_text_range() for sheet in document]
+
+
+def drawn(path: Path) -> list[tuple[int, tuple[float, float, float, float]]]:
+    """Return each picture's sheet, and its left, lower, right and upper edge in points."""
+    with pypdfium2.PdfDocument(path) as document:
+        return [
+            (number, picture.get_bounds())
+            for number, sheet in enumerate(document, 1)
+            for picture in sheet.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE], max_depth=9)
+        ]
+
+
+def whole(box: tuple[float, float, float, float]) -> bool:
+    """Return whether a picture lies between the margins of its sheet."""
+    left, lower, right, upper = box
+    width, height, margin = (side / 25.4 * 72 for side in (*pdf.SHEET, pdf.MARGIN))
+    return (
+        left > margin - 1
+        and lower > margin - 1
+        and right < width - margin + 1
+        and upper < height - margin + 1
+    )
 
 
 def answers(document: str) -> list[str]:
@@ -115,6 +138,24 @@ class TestPrinted:
         assert len(wanted) > 50
         assert not [term for term in wanted if packed(term) not in packed(text)]
 
+    @pytest.mark.timeout(900)
+    def test_no_picture_is_cut_at_the_end_of_a_sheet(self, sample):
+        pictures = [box for _, box in drawn(sample[0])]
+        page = BeautifulSoup((SITE / f"{SAMPLE[0]}.html").read_text(encoding="utf-8"), "html.parser")
+        assert len(pictures) == len(page.select('article img[src$=".png"]')) > 0
+        assert not [box for box in pictures if not whole(box)]
+
+    @pytest.mark.timeout(900)
+    def test_a_shadow_is_not_printed_as_a_picture(self, sample):
+        """Shadows of cells and cards took half of the file."""
+        assert sample[0].stat().st_size / len(sample[2]) < SHEET_BYTES
+
+
+def test_a_picture_over_the_margin_would_be_found():
+    assert whole((50, 50, 500, 790))
+    assert not whole((50, 20, 500, 790))  # it goes on below the sheet's foot
+    assert not whole((50, 50, 560, 790))
+
 
 @pytest.mark.browser
 def test_a_character_without_a_font_is_found(browser):
@@ -141,6 +182,8 @@ def test_the_whole_book_is_there_with_every_answer():
     for document in EVERY:
         missing = [answer for answer in answers(document) if answer not in text]
         assert not missing, document
+    assert PRINTED.stat().st_size / len(sheets) < SHEET_BYTES
+    assert not [(sheet, box) for sheet, box in drawn(PRINTED) if not whole(box)]
     for page in PAGES:
         link = os.path.relpath(PRINTED, page.parent).replace(os.sep, "/")
         assert f'href="{link}"' in page.read_text(encoding="utf-8"), page.name

@@ -23,7 +23,7 @@ case "$*" in
   "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
   "-c import pip") {pip} ;;
   "-m pip install"*) cp "$0" .venv/bin/jupyter ;;
-  -c*) exec "{real}" -c "import sys; sys.version_info = {version}; exec(sys.argv[1])" "$2" ;;
+  -c*) exec "{real}" -c "{pretends}; exec(sys.argv[1])" "$2" ;;
 esac
 """
 
@@ -35,9 +35,12 @@ def folder(tmp_path):
     return tmp_path
 
 
-def interpreter(path: Path, version=(3, 11), pip="true") -> Path:
+def interpreter(path: Path, version=(3, 11), pip="true", machine=("Linux", "x86_64")) -> Path:
+    pretends = f"import platform, sys; sys.version_info = {(*version, 0, 'final', 0)}"
+    for asked, told in zip(("system", "machine"), machine, strict=True):
+        pretends += f"; platform.{asked} = lambda: '{told}'"
     text = STUB.format(
-        log=path.parent / "log", pip=pip, real=sys.executable, version=(*version, 0, "final", 0)
+        log=path.parent / "log", pip=pip, real=sys.executable, pretends=pretends.replace('"', "'")
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
@@ -60,6 +63,20 @@ def test_a_python_that_is_too_old_is_named_before_anything_is_made(folder):
     assert "Python 3.11 to 3.13 is needed" in done.stderr
     assert "is 3.10. Give another one: make PYTHON=python3.12" in done.stderr
     assert not (folder / ".venv").exists()
+
+
+@pytest.mark.parametrize("machine", [("Darwin", "x86_64"), ("Linux", "aarch64")], ids=" ".join)
+def test_a_machine_without_wheels_is_named_before_anything_is_made(folder, machine):
+    done = make(folder, interpreter(folder / "new", machine=machine))
+    assert done.returncode != 0
+    assert f"On {' '.join(machine)} some packages have no wheels" in done.stderr
+    assert "\n## Which machines\n" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert not (folder / ".venv").exists()
+
+
+@pytest.mark.parametrize("machine", [("Darwin", "arm64"), ("Linux", "x86_64")], ids=" ".join)
+def test_the_others_are_not_held_up(folder, machine):
+    assert make(folder, interpreter(folder / "new", machine=machine)).returncode == 0
 
 
 def test_an_environment_is_made_once(folder):

@@ -1,11 +1,15 @@
 """The wheel holds the package with its data, and a notebook needs nothing else."""
 
 import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
+import nbformat
 import pytest
 import wheels
+
+import notebooks
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +50,27 @@ def test_what_is_missing_is_named(built, tmp_path):
     assert wheels.faults(wrong) == ["lacks compresslab/py.typed", "lacks LICENSE-text beside the package"]
 
 
+@pytest.fixture(scope="module")
+def alone(built, tmp_path_factory):
+    """An environment with the wheel and no way back to this checkout."""
+    folder = tmp_path_factory.mktemp("alone")
+    python = wheels.environment(folder / "venv", built, from_pip=False)
+    assert wheels.home(python).is_relative_to(folder)
+    return python
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # on a busy machine; alone it takes half a minute
-def test_the_tour_runs_alone_with_nothing_but_the_wheel(built, capsys):
-    wheels.attempt(built)
-    assert "00_tour" in capsys.readouterr().out
+@pytest.mark.timeout(1800)  # on a busy machine; alone a chapter takes a minute at most
+@pytest.mark.parametrize("chapter", notebooks.texts([]), ids=lambda text: text.stem)
+def test_a_participants_notebook_runs_to_its_end_with_nothing_but_the_wheel(alone, chapter, tmp_path):
+    (notebook,) = wheels.written([chapter.stem], tmp_path)
+    wheels.run(alone, notebook)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_notebook_that_fails_is_noticed(alone, tmp_path):
+    cell = nbformat.v4.new_code_cell("import compresslab; compresslab.nothing")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "wrong.ipynb")
+    with pytest.raises(subprocess.CalledProcessError):
+        wheels.run(alone, tmp_path / "wrong.ipynb")

@@ -103,12 +103,42 @@ def no_kernel(monkeypatch, folder):
     kernels_at(folder, monkeypatch, str(folder / "nothing"))
 
 
-def other_kernel(monkeypatch, folder):
+def no_ipykernel(monkeypatch, folder):
+    monkeypatch.setitem(sys.modules, "ipykernel.kernelspec", None)
+    monkeypatch.setattr(kernelspec.KernelSpecManager, "ensure_native_kernel", False)
+    monkeypatch.setattr(kernelspec.KernelSpecManager, "kernel_dirs", [str(folder)])
+
+
+def no_client(monkeypatch, _):
+    monkeypatch.setitem(sys.modules, "jupyter_client.kernelspec", None)
+
+
+def scripted(monkeypatch, folder, line: str) -> str:
+    """Let notebooks start a script of the shell; return its path."""
     other = folder / "python"
-    other.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    other.write_text(f"#!/bin/sh\n{line}\n")
     other.chmod(0o755)
     kernels_at(folder, monkeypatch, str(other))
-    monkeypatch.setattr(doctor.sys, "executable", str(other))
+    return str(other)
+
+
+def dying_kernel(monkeypatch, folder):
+    scripted(monkeypatch, folder, "exit 1")
+
+
+def silent_kernel(monkeypatch, folder):
+    scripted(monkeypatch, folder, "exec sleep 60")
+    monkeypatch.setattr(doctor, "LATE", 1.0)
+
+
+def other_kernel(monkeypatch, folder):
+    other = scripted(monkeypatch, folder, f'exec "{sys.executable}" "$@"')
+    monkeypatch.setattr(doctor.sys, "executable", other)
+
+
+def kernel_without_the_package(monkeypatch, folder):
+    (folder / "compresslab.py").write_text("raise ModuleNotFoundError(\"No module named 'compresslab'\")")
+    scripted(monkeypatch, folder, f'PYTHONPATH="{folder}" exec "{sys.executable}" "$@"')
 
 
 def slow_kernel(monkeypatch, _):
@@ -131,6 +161,8 @@ FAULTS = {  # what is broken: the check that finds it, words of the remedy, whet
     no_lab: (doctor.lab, "Install it", True),
     no_widgets: (doctor.lab, "Sliders would stay empty", True),
     no_kernel: (doctor.kernel, "Make it anew", True),
+    no_ipykernel: (doctor.kernel, "Make it anew", True),
+    no_client: (doctor.kernel, "Install it", True),
     slow_kernel: (doctor.kernel, "Close other programs", False),
 }
 posix = pytest.mark.skipif(os.name == "nt", reason="a shell script stands for the other interpreter")
@@ -147,11 +179,32 @@ def test_each_failure_is_found_with_its_remedy(broken, tmp_path, monkeypatch):
 
 
 @posix
-def test_a_kernel_of_another_environment_is_found(tmp_path, monkeypatch):
-    other_kernel(monkeypatch, tmp_path)
-    found = doctor.kernel()  # the kernel says where it really runs
+@pytest.mark.parametrize(
+    ("broken", "said", "remedy"),
+    [
+        (dying_kernel, "no kernel answers", "Make it anew"),
+        (silent_kernel, "no kernel answers", "Make it anew"),
+        (
+            other_kernel,
+            "notebooks would run elsewhere",
+            "from this environment",
+        ),  # it says where it really runs
+        (kernel_without_the_package, "No module named 'compresslab'", "from this environment"),
+    ],
+)
+def test_a_kernel_that_does_not_serve_is_found(broken, said, remedy, tmp_path, monkeypatch):
+    broken(monkeypatch, tmp_path)
+    found = doctor.kernel()
     assert found.fails
-    assert "notebooks would run elsewhere" in found.found
+    assert said in found.found
+    assert remedy in found.remedy
+
+
+def test_a_remedy_calls_this_python_and_not_whichever_comes_first(monkeypatch, tmp_path):
+    for broken in (no_lab, no_widgets, no_kernel):
+        with monkeypatch.context() as patch:
+            broken(patch, tmp_path)
+            assert f"{sys.executable} -m " in FAULTS[broken][0]().remedy
 
 
 def test_every_check_has_a_fault_that_it_finds():
