@@ -7,6 +7,9 @@ is, which share of the multiplications is left, and the expected loss, with the 
 difference over the seeds of the record. The loss is against the control of that experiment, in points. A
 rule makes the choices: of all rows that need no more than there is, and whose interval stays below the loss
 that is allowed, the one whose file is the most times smaller, and the one with the least of its work.
+
+Times come from the record of chapter 21: one network in many runtimes, in one run. Its loss has no interval,
+so the rule takes it as it was read.
 """
 
 import csv
@@ -28,7 +31,9 @@ from compresslab.teaching import records
 NEEDS = ("no images", "64 images", "training")  # each has what the one before it has
 ALLOWED = (0.5, 1.0, 4.0)  # points
 GOALS = ("fewest bytes", "fewest multiplications")
-ARTICLE, LENET = "article", "lenet_300_100"
+BATCHES = {"least time, 64 images at once": 64, "least time, one image": 1}
+ARTICLE, LENET, LENET5 = "article", "lenet_300_100", "lenet5"
+NAMES = {LENET: "LeNet-300-100", LENET5: "LeNet-5"}
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,12 @@ class Option:
     @property
     def name(self) -> str:
         """Return the method, and the network where it is not the article's."""
-        return self.method if self.network == ARTICLE else f"{self.method}, LeNet-300-100"
+        return self.method if self.network == ARTICLE else f"{self.method}, {NAMES[self.network]}"
 
     @property
     def most(self) -> float:
-        """Return the upper end of the interval of the loss."""
-        return self.loss.interval()[1]
+        """Return the upper end of the interval of the loss, as the table prints it."""
+        return round(self.loss.interval()[1], 1)
 
 
 @cache
@@ -202,10 +207,32 @@ def of_everything() -> list[Option]:
     ]  # fmt: skip
 
 
+def of_hundreds_of_bytes() -> list[Option]:
+    """LeNets cut and trained as codes with a price on every bit; where fresh seeds were read, these alone."""
+    found, made = records.load("smallest"), []
+    for words in ("660", "950", "1400"):
+        point = found["points"][f"digits {words}"]
+        runs, widths = point.get("fresh", point["seeds"]), point["recipe"]["widths"][-1]
+        size = round(sum(column(runs, "bytes")) / len(runs))
+        narrow = models.build(LENET5, dict(zip(("conv1", "conv2", "fc1"), widths, strict=True)))
+        made.append(
+            Option(
+                "training", LENET5, f"cut, priced codes, {size:,} bytes",
+                filed(column(runs, "bytes"), LENET5), costs(narrow)[1] / whole(LENET5)[1],
+                column(runs, "digits"), len(runs) * [found["teachers"]["digits"]["test"]],
+                1_000, "its teacher", "23", "smallest",
+            )
+        )  # fmt: skip
+    return made
+
+
 @cache
 def options() -> tuple[Option, ...]:
     """Return all rows: by what they need, then by their bytes."""
-    parts = (of_bits(), of_little_data(), of_training(), of_weights(), of_neurons(), of_everything())
+    parts = (
+        of_bits(), of_little_data(), of_training(), of_weights(), of_neurons(), of_everything(),
+        of_hundreds_of_bytes(),
+    )  # fmt: skip
     found = [option for part in parts for option in part]
     return tuple(sorted(found, key=lambda one: (NEEDS.index(one.need), one.smaller)))
 
@@ -230,11 +257,11 @@ def seen(shows: bool) -> str:
     return "shows" if shows else "does not show"
 
 
-def see(option: Option) -> str:
+def see(chapter: str, record: str) -> str:
     """Link a row to its chapter and to its record, as the page reads it."""
-    (chapter,) = ledger.NOTEBOOKS.glob(f"{option.chapter}_*.ipynb")
-    record = f"{{download}}`record <../compresslab/teaching/recorded/{option.record}.json>`"
-    return f"{{doc}}`chapter {option.chapter} <../notebooks/{chapter.stem}>`, {record}"
+    (page,) = ledger.NOTEBOOKS.glob(f"{chapter}_*.ipynb")
+    link = f"{{download}}`record <../compresslab/teaching/recorded/{record}.json>`"
+    return f"{{doc}}`chapter {chapter} <../notebooks/{page.stem}>`, {link}"
 
 
 def table() -> list[list[str]]:
@@ -243,7 +270,8 @@ def table() -> list[list[str]]:
     rows = [
         [
             one.name, one.need, f"{one.smaller:.1f}", f"{100 * one.work:.0f}",
-            f"{points(one.loss)}, {seen(shows)}", f"{one.against}, {one.loss.n} runs", see(one),
+            f"{points(one.loss)}, {seen(shows)}", f"{one.against}, {one.loss.n} runs",
+            see(one.chapter, one.record),
         ]
         for one, shows in zip(options(), words, strict=True)
     ]  # fmt: skip
@@ -271,7 +299,87 @@ def choices() -> list[list[str]]:
                 best = chosen(need, allowed, goal != GOALS[0])
                 cells.append("none measured" if best is None else said(best, goal))
             rows.append(cells)
+    for goal, batch in BATCHES.items():
+        for need in NEEDS:
+            cells = [goal, need]
+            for allowed in ALLOWED:
+                best = quickest(need, allowed, batch)
+                cells.append(
+                    "none measured" if best is None else f"{best.name}: {best.faster(batch):.1f} times faster"
+                )
+            rows.append(cells)
     return [head, *rows]
+
+
+# -- by the clock -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Timed:
+    """A row of the record of chapter 21: the article's network, its numbers, and what runs it."""
+
+    row: dict
+
+    @property
+    def need(self) -> str:
+        """Return what it takes: half of the neurons were trained on, int8 asks images for its ranges."""
+        if self.row["neurons"] == "half":
+            return "training"
+        return "64 images" if self.row["numbers"].startswith("int8") else "no images"
+
+    @property
+    def name(self) -> str:
+        neurons = {"all": "all neurons", "half": "half of the neurons"}[self.row["neurons"]]
+        return f"{neurons}, {self.row['numbers']}, {self.row['runs in']}"
+
+    @property
+    def loss(self) -> float:
+        """Return the points that the floats in torch read more."""
+        return (eager()["right"] - self.row["right"]) / 10
+
+    def faster(self, batch: int) -> float:
+        return eager()[f"ms at {batch}"][0] / self.row[f"ms at {batch}"][0]
+
+    def told(self, batch: int) -> str:
+        return f"{self.faster(batch):.1f}"
+
+
+@cache
+def clocked() -> tuple[Timed, ...]:
+    """Return the rows of the article's network that the machine could run."""
+    rows = records.load("speed")["rows"]
+    return tuple(Timed(row) for row in rows if row["network"] == ARTICLE and "missing" not in row)
+
+
+def eager() -> dict:
+    """Return the row that all are compared with: floats in torch."""
+    return clocked()[0].row
+
+
+def quickest(need: str, allowed: float, batch: int) -> Timed | None:
+    """Return the fastest row that needs no more and lost no more; None where none beats the floats."""
+    fit = [
+        one
+        for one in clocked()
+        if NEEDS.index(one.need) <= NEEDS.index(need) and one.loss <= allowed and one.faster(batch) > 1
+    ]
+    return max(fit, key=lambda one: one.faster(batch), default=None)
+
+
+def times() -> list[list[str]]:
+    """Return the rows of the table of times: what is faster than floats in torch, for 64 images or one."""
+    rows = [
+        [
+            one.name, one.need, *map(one.told, BATCHES.values()),
+            f"{one.loss + 0.0:.1f}", see("21", "speed"),
+        ]
+        for one in sorted(clocked(), key=lambda one: (NEEDS.index(one.need), one.faster(64)))
+        if max(map(one.faster, BATCHES.values())) > 1
+    ]  # fmt: skip
+    return [
+        ["Way", "You have", "Times faster, 64 images", "Times faster, one image", "Loss, points", "See"],
+        *rows,
+    ]
 
 
 @cache
@@ -307,7 +415,7 @@ def kinds() -> list[list[str]]:
 
 
 def main() -> None:
-    tables = {"guide.csv": table(), "choices.csv": choices(), "kinds.csv": kinds()}
+    tables = {"guide.csv": table(), "choices.csv": choices(), "times.csv": times(), "kinds.csv": kinds()}
     for name, rows in tables.items():
         with (records.FOLDER / name).open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows(rows)

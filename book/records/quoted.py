@@ -142,6 +142,20 @@ one("08", "macs_of_floats", lambda: row("08", "floats", "MACs"))
 one("08", "macs_of_codes", lambda: row("08", "8 bits, decoded", "MACs"))
 one("08", "ms_of_integers", lambda: clock("08", "integers only"))
 one("08", "ms_beside_integers", lambda: clock("08", "floats"))
+
+
+def took(neurons: str, numbers: str) -> str:
+    """Return the milliseconds of the article's network in ONNX Runtime, for 64 images."""
+    asked = {"network": "article", "neurons": neurons, "numbers": numbers, "runs in": "ONNX Runtime"}
+    (found,) = (row for row in records.load("speed")["rows"] if asked.items() <= row.items())
+    return f"{found['ms at 64'][0]:.1f}"
+
+
+one("speed", "ms_in_runtime", lambda: took("all", "float32"))
+one("speed", "ms_int8_in_runtime", lambda: took("all", "int8"))
+one("speed", "ms_dynamic_in_runtime", lambda: took("all", "int8 dynamic"))
+one("speed", "ms_half_in_runtime", lambda: took("half", "float32"))
+one("speed", "ms_half_int8_in_runtime", lambda: took("half", "int8"))
 one("09", "fc1_at_90", lambda: right("09", r"^fc1 +([\d.]+) %$"))
 one("09", "conv1_at_90", lambda: right("09", r"^conv1 +([\d.]+) %$"))
 one("09", "all_pruned_alike", lambda: right("09", r"^all pruned +([\d.]+) %"))

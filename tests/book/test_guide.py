@@ -27,7 +27,12 @@ def rows(name: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize(
     ("name", "collect"),
-    [("guide.csv", guide.table), ("choices.csv", guide.choices), ("kinds.csv", guide.kinds)],
+    [
+        ("guide.csv", guide.table),
+        ("choices.csv", guide.choices),
+        ("times.csv", guide.times),
+        ("kinds.csv", guide.kinds),
+    ],
 )
 def test_each_table_is_what_the_records_say_now(name, collect):
     assert stored(name) == collect(), "run: python book/records/guide.py"
@@ -52,17 +57,24 @@ def test_a_figure_says_every_row_to_who_does_not_see_it(name):
 # ------------------------------------------------------------------ the rule, from the table alone
 
 
+LOSSES = {f"Loss at most {points:g}": points for points in guide.ALLOWED}
+
+
+def enough(row, choice) -> bool:
+    needs = ["no images", "64 images", "training"]
+    return needs.index(row["You have"]) <= needs.index(choice["You have"])
+
+
 def test_the_rule_chooses_what_the_page_says_it_chooses():
     """Read the table as a reader would: needs, the upper end of the interval, then bytes or work."""
-    needs = ["no images", "64 images", "training"]
-    allowed = {f"Loss at most {points:g}": points for points in guide.ALLOWED}
     for choice in rows("choices.csv"):
-        for column, points in allowed.items():
+        if choice["Goal"].startswith("least time"):
+            continue
+        for column, points in LOSSES.items():
             fit = [
                 row
                 for row in rows("guide.csv")
-                if needs.index(row["You have"]) <= needs.index(choice["You have"])
-                and float(row["Loss, points"].split("]")[0].split(", ")[1]) <= points
+                if enough(row, choice) and float(row["Loss, points"].split("]")[0].split(", ")[1]) <= points
             ]
             if choice["Goal"] == "fewest bytes":
                 best = max(fit, key=lambda row: float(row["Times smaller"]))
@@ -80,6 +92,47 @@ def test_the_rule_chooses_what_the_page_says_it_chooses():
             }
 
 
+def test_the_fastest_way_is_chosen_by_the_table_of_times():
+    goals = {"least time, 64 images at once": "64 images", "least time, one image": "one image"}
+    asked = [choice for choice in rows("choices.csv") if choice["Goal"] in goals]
+    assert len(asked) == 6
+    for choice in asked:
+        column = f"Times faster, {goals[choice['Goal']]}"
+        for loss, points in LOSSES.items():
+            fit = [row for row in rows("times.csv") if enough(row, choice)]
+            fit = [row for row in fit if float(row["Loss, points"]) <= points]
+            most = max(fit, key=lambda row: float(row[column]))[column]
+            name, gain = choice[loss].rsplit(": ", 1)
+            assert gain == f"{most} times faster"
+            assert [name, most] in [[row["Way"], row[column]] for row in fit]
+
+
+def test_a_time_is_that_of_the_record_against_floats_in_torch():
+    """Half of the neurons in bfloat16, by hand; and no row is left out that is faster."""
+    found = [row for row in records.load("speed")["rows"] if row["network"] == "article"]
+    (start,) = (r for r in found if (r["neurons"], r["numbers"], r["runs in"]) == ("all", "float32", "torch"))
+    (best,) = (
+        r for r in found if (r["neurons"], r["numbers"], r["runs in"]) == ("half", "bfloat16", "OpenVINO")
+    )
+    (row,) = (row for row in rows("times.csv") if row["Way"] == "half of the neurons, bfloat16, OpenVINO")
+    assert row["Times faster, 64 images"] == f"{start['ms at 64'][0] / best['ms at 64'][0]:.1f}"
+    assert row["Times faster, one image"] == f"{start['ms at 1'][0] / best['ms at 1'][0]:.1f}"
+    assert row["Loss, points"] == f"{(start['right'] - best['right']) / 10:.1f}"
+    quicker = [r for r in found if any(r[f"ms at {n}"][0] < start[f"ms at {n}"][0] for n in (1, 64))]
+    assert len(rows("times.csv")) == len(quicker)
+
+
+def test_the_smallest_files_are_rows_with_fresh_seeds_where_there_are_some():
+    teacher, points = (records.load("smallest")[part] for part in ("teachers", "points"))
+    found = {row["Method"]: row for row in rows("guide.csv") if row["Method"].startswith("cut, priced codes")}
+    assert len(found) == 3
+    fresh = points["digits 660"]["fresh"]
+    row = found[f"cut, priced codes, {fmean(run['bytes'] for run in fresh):.0f} bytes, LeNet-5"]
+    lost = fmean(teacher["digits"]["test"] - run["digits"] for run in fresh) / 10
+    assert row["Loss, points"].startswith(f"{lost:.1f} [")
+    assert row["Against"] == "its teacher, 3 runs"
+
+
 def test_a_loss_is_the_mean_difference_of_the_record_in_points():
     """One row by hand: half of the neurons cut by Taylor, against the whole network trained on."""
     found = records.load("neuron_criteria")["networks"]["article"]["shares"]["0.5"]["rows"]
@@ -90,19 +143,23 @@ def test_a_loss_is_the_mean_difference_of_the_record_in_points():
 
 
 def test_each_row_leads_to_its_chapter_and_its_record():
-    for row, option in zip(rows("guide.csv"), guide.options(), strict=True):
+    found = [(option.chapter, option.record) for option in guide.options()]
+    found += len(rows("times.csv")) * [("21", "speed")]
+    for row, (number, name) in zip([*rows("guide.csv"), *rows("times.csv")], found, strict=True):
         chapter, record = re.findall(r"<([^>]+)>", row["See"])
-        assert Path(chapter).name.startswith(f"{option.chapter}_")
+        assert Path(chapter).name.startswith(f"{number}_")
         assert (ROOT / "book" / f"{chapter}.ipynb").resolve().is_file()
-        assert Path(record).stem == option.record
-        assert (ROOT / "book" / record).resolve() == records.path(f"{option.record}.json")
+        assert Path(record).stem == name
+        assert (ROOT / "book" / record).resolve() == records.path(f"{name}.json")
 
 
 def test_on_a_phone_each_cell_says_what_the_head_of_its_column_says():
     css = (ROOT / "book" / "_static" / "book.css").read_text(encoding="utf-8")
-    for name in ("guide", "choices", "kinds"):
+    for name in ("guide", "choices", "times", "kinds"):
         for place, head in enumerate(stored(f"{name}.csv")[0][1:], start=2):
-            said = rf'table\.{name} td:nth-child\({place}\)::before[^{{]*{{ content: "([^"]*): "; }}'
+            said = (
+                rf'table\.{name}\b[^{{}}]* td:nth-child\({place}\)::before[^{{]*{{ content: "([^"]*): "; }}'
+            )
             assert re.search(said, css)[1].lower() == head.lower(), (name, head)
 
 

@@ -109,6 +109,12 @@ def test_what_the_answers_say_in_words_is_so():
     assert figures["macs_of_codes"] == figures["macs_of_floats"]
     assert float(figures["ms_of_half"]) < float(figures["ms_uncut"])
     assert float(figures["ms_of_integers"]) > float(figures["ms_beside_integers"]), "slower"
+    in_runtime = {
+        name: float(figures[f"ms_{name}in_runtime"]) for name in ("", "int8_", "half_", "half_int8_")
+    }
+    assert in_runtime["int8_"] < in_runtime[""], "has such kernels"
+    assert in_runtime["dynamic_"] > in_runtime[""], "slower there, too"
+    assert in_runtime["half_int8_"] > in_runtime["half_"], "slower there, too"
     assert figures["gallery_files"] == figures["networks_of_gallery"], "all come back"
 
 
