@@ -11,7 +11,7 @@ for the record. The plans that the searches with training chose are trained for 
 chapter 18 trains.
 
 An interrupted run goes on where it was: what is finished stands in build/records, and every search keeps its
-trials in a journal there. It takes a quarter of an hour of one core.
+trials in a journal there. It takes half an hour of one core.
 """
 
 import json
