@@ -78,9 +78,9 @@ def column(runs: list[dict], key: str = "test") -> list[int]:
     return [run[key] for run in runs]
 
 
-def at_its_best(share: str, name: str) -> list[int]:
+def at_its_best(share: str, name: str, split: str = "test") -> list[int]:
     found = records.load("neuron_criteria")["networks"]["article"]["shares"][share]["rows"][name]
-    return found["rates"][f"{found['chosen']:g}"]["test"]
+    return found["rates"][f"{found['chosen']:g}"][split]
 
 
 def gallery() -> list[dict[str, str]]:
@@ -203,18 +203,23 @@ def loud() -> list[str]:
     return found
 
 
-def cut_or_fresh() -> dict[str, PairedDifference]:
+def cut_or_fresh(split: str = "test", images: str = "1,000") -> dict[str, PairedDifference]:
     """Return what a cut network reads more than one of its shape from scratch."""
     return {
         share: PairedDifference(
-            at_its_best(share, "taylor"), at_its_best(share, "from scratch"), "images of 1,000"
+            *(at_its_best(share, row, split) for row in ("taylor", "from scratch")), f"images of {images}"
         )
         for share in ("0.5", "0.75")
     }
 
 
-one("neuron_criteria", "cut_or_fresh_half", lambda: corrected(cut_or_fresh(), "0.5"))
-one("neuron_criteria", "cut_or_fresh_quarter", lambda: corrected(cut_or_fresh(), "0.75"))
+for split, images, suffix in (("test", "1,000", ""), ("mnist", "10,000", "_on_mnist")):
+    for share, part in {"0.5": "half", "0.75": "quarter"}.items():
+        one(
+            "neuron_criteria",
+            f"cut_or_fresh_{part}{suffix}",
+            lambda split=split, images=images, share=share: corrected(cut_or_fresh(split, images), share),
+        )
 one("your_own_network", "networks_of_gallery", lambda: f"{len(gallery())}")
 one(
     "your_own_network",

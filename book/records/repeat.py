@@ -29,6 +29,7 @@ from compresslab.teaching import records
 HERE = Path(__file__).parent
 FIRST, LAST = "train_checkpoints", ("drawing", "speed", "kernels")  # LAST: they look at what the others made
 ARGUMENTS = {"neuron_criteria": ("article",)}  # the record holds this network
+LINUX = ("kernels",)  # reads what the system of Linux tells of processes
 COUNTS = {
     "half an": 0.5,
     "a quarter of an": 0.25,
@@ -140,6 +141,9 @@ def repeat(listed: Iterable[Experiment], finished: Finished, only_list: bool = F
     """Run what has not finished, one after the other, and say what each took."""
     left, whole = 0.0, 0.0
     for one in listed:
+        if one.name in LINUX and sys.platform != "linux":
+            print(f"{one.name:32}{'-':>12}, needs Linux", flush=True)
+            continue
         whole += one.minutes
         if finished.has(one):
             print(

@@ -217,6 +217,11 @@ def of_kinds() -> Iterator[tuple[str, float, Grid]]:
                 yield f"{kind}, {row}", runs["chosen"], numbers(runs["rates"])
 
 
+def of_moving() -> Iterator[tuple[str, float, Grid]]:
+    for row, found in records.load("moving_zeros")["rows"].items():
+        yield row, found["chosen"], numbers(found["rates"])
+
+
 def of_smallest() -> Iterator[tuple[str, float, Grid]]:
     for row, found in records.load("smallest")["ablation"]["rows"].items():
         yield row, found["rate"], numbers(found["tried"])
@@ -242,6 +247,7 @@ CHOICES = {
     "little_data": of_little_data,
     "order": of_order,
     "kinds": of_kinds,
+    "moving_zeros": of_moving,
     "smallest": of_smallest,
 }
 
