@@ -44,8 +44,8 @@ def whole(box: tuple[float, float, float, float]) -> bool:
     left, lower, right, upper = box
     width, height, margin = (side / 25.4 * 72 for side in (*pdf.SHEET, pdf.MARGIN))
     return (
-        left > margin - 1
-        and lower > margin - 1
+        left > margin - 2  # a sheet is whole CSS pixels
+        and lower > margin - 2  # a sheet is whole CSS pixels
         and right < width - margin + 1
         and upper < height - margin + 1
     )
