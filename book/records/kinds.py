@@ -10,10 +10,13 @@ weights to zero, by magnitude, and trained on; half of the neurons that can go, 
 
 Two controls: the whole network trained on for as many epochs, and a network of the cut shape with fresh
 weights and all epochs together. Every row that trains, control or not, has its rate chosen alike: by the loss
-on validation at seed 0, over a grid that grows until the best is inside. Then it runs with every seed. The
-test split is read for the record and chooses nothing.
+on validation at seed 0, over a grid that grows until the best is inside. Then it runs with every seed of the
+record, and seed 0 is none of them. The test split is read for the record and chooses nothing.
 
-Finished runs stand in build/records, so an interrupted run goes on where it was. It takes five minutes of one
+Networks, epochs and grids were changed while results of the seeds 0, 1 and 2 were in sight. So they were
+fixed as they stand here before any run with the seeds 3 to 7, and the record holds these alone.
+
+Finished runs stand in build/records, so an interrupted run goes on where it was. It takes six minutes of one
 core.
 """
 
@@ -44,7 +47,7 @@ from compresslab.teaching import records
 from compresslab.training import ImageData, Split, metrics, read_out
 
 RECORD = records.FOLDER / "kinds.json"
-SEEDS = (0, 1, 2)
+TUNED_AT, SEEDS = 0, (3, 4, 5, 6, 7)
 ZEROS, CUT = 0.75, 0.5
 MIDDLE, LOWEST = 8e-3, 3e-4  # below the lowest a network is as it was
 BITS = {"8 bits": 8, "4 bits": 4}
@@ -287,9 +290,9 @@ def run(name: str, row: str, seed: int, first: float, rate: float) -> dict[str, 
 
 
 def row_of(runs: Runs, name: str, row: str, first: float) -> dict[str, Any]:
-    """Choose the rate at seed 0, and run it with every seed."""
+    """Choose the rate at one seed, and run it with all others."""
 
-    def at(rate: float, seed: int = 0) -> dict[str, Any]:
+    def at(rate: float, seed: int = TUNED_AT) -> dict[str, Any]:
         return runs.of((name, row, seed, rate), run, name, row, seed, first, rate)
 
     factor = KINDS[name].factor
@@ -344,7 +347,14 @@ def main(*asked: str) -> None:
     runs = Runs(RECORD.stem)
     kinds = {name: kind_of(runs, name) for name in asked or KINDS}
     if not asked:
-        record = {"seeds": SEEDS, "lowest rate": LOWEST, "zeros": ZEROS, "cut": CUT, "kinds": kinds}
+        record = {
+            "tuned at": TUNED_AT,
+            "seeds": SEEDS,
+            "lowest rate": LOWEST,
+            "zeros": ZEROS,
+            "cut": CUT,
+            "kinds": kinds,
+        }
         RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Write what the page "Draw a digit" asks for: five networks as ONNX files, and a hundred test digits.
+"""Write what the page "Draw a digit" asks for: six networks as ONNX files, and a hundred test digits.
 
 Run from anywhere: python book/tools/exports.py. What it writes lies in book/_static/networks, which git
 ignores; it is made again where the networks or this script have changed. The networks are those of the record

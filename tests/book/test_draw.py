@@ -23,7 +23,7 @@ axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip i
 MADE = SITE / "_static" / "networks" / "networks.json"
 pytestmark = [*IN_A_BROWSER, pytest.mark.skipif(not MADE.is_file(), reason="run `make book` first")]
 FIRST_ANSWER, BYTES = 3.0, 4_000_000  # seconds from the request; bytes as sent
-NAMES = ("floats", "four_bits", "ternary", "half", "smallest")
+NAMES = ("floats", "four_bits", "integers", "ternary", "half", "smallest")
 WIDTH = "document.documentElement.scrollWidth"
 ANSWERS = """() => [...document.querySelectorAll('#draw-answers tbody tr')]
     .map(row => Number(row.querySelector('.answer').textContent))"""
@@ -47,6 +47,10 @@ def torch_answers() -> list[list[int]]:
     digits = cl.data.digits().test[: exports.DIGITS].images
     with torch.no_grad():
         return [cl.load(path)(digits).argmax(1).tolist() for path in exports.networks().values()]
+
+
+def labels() -> list[int]:
+    return cl.data.digits().test[: exports.DIGITS].labels.tolist()
 
 
 class Page:
@@ -148,13 +152,44 @@ def test_the_answers_are_those_of_torch_on_a_hundred_digits(shared):
         shared.window.select_option("#draw-digit", str(number))
         shared.window.wait_for_function(DONE, arg=str(number), timeout=60_000)
         said.append(shared.window.evaluate(ANSWERS))
-    assert [list(column) for column in zip(*said, strict=True)] == torch_answers()
+    for name, column, expected in zip(NAMES, zip(*said, strict=True), torch_answers(), strict=True):
+        same = sum(one == other for one, other in zip(column, expected, strict=True))
+        # integers: the runtime rounds halves to even, and works out its factors in float32
+        assert same >= (99 if name == "integers" else 100), name
+
+
+def test_integers_take_longer_than_floats_in_a_browser(shared):
+    """The quickest of thirty means: what else the machine does can only add to them."""
+    took = {"floats": [], "integers": []}
+    for number in range(30):
+        shared.window.select_option("#draw-digit", str(number))
+        shared.answered(str(number))
+        for name, times in took.items():
+            times.append(float(shared.window.text_content(f"#draw-{name} .time")))
+    assert min(took["integers"]) > min(took["floats"]) > 0
+
+
+@pytest.mark.parametrize(("slider", "end"), [("noise", "End"), ("down", "End"), ("thickness", "Home")])
+def test_a_slider_shows_where_small_networks_fail(shared, slider, end):
+    """With a slider at its end, fewer of ten digits are read, by all networks together."""
+    window, right = shared.window, {}
+    for moved in (False, True):
+        window.click("#draw-reset")
+        if moved:
+            window.focus(f"#draw-{slider}")
+            window.keyboard.press(end)
+        for number in range(10):
+            window.select_option("#draw-digit", str(number))
+            said = shared.answered(str(number))
+            right[moved, number] = said.count(labels()[number])
+    window.click("#draw-reset")
+    assert sum(right[True, n] for n in range(10)) < sum(right[False, n] for n in range(10))
 
 
 @pytest.mark.parametrize("digit", LINES)
 def test_what_the_mouse_draws_is_read(shared, digit):
     said = shared.draw(LINES[digit])
-    assert said.count(digit) >= 4, said
+    assert said.count(digit) >= len(NAMES) - 1, said
 
 
 def test_a_drawing_in_a_corner_is_centred_and_scaled(shared):
@@ -210,7 +245,7 @@ def test_a_finger_draws_on_a_phone(browser, address):
             line.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
         line.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
         said = page.settled()
-        assert said.count(7) >= 4, said
+        assert said.count(7) >= len(NAMES) - 1, said
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

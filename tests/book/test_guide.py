@@ -174,7 +174,12 @@ def test_every_kind_has_every_row_with_every_seed():
     for found in KINDS["kinds"].values():
         assert set(found["rows"]) == {"start", "whole, trained on", *guide.KINDS}
         for row in found["rows"].values():
-            assert {len(row[key]) for key in ("test", "bytes", "macs")} == {len(KINDS["seeds"])} == {3}
+            assert {len(row[key]) for key in ("test", "bytes", "macs")} == {len(KINDS["seeds"])} == {5}
+
+
+def test_the_seeds_of_the_kinds_are_fresh():
+    """Seeds 0, 1 and 2 were read while the settings changed, and seed 0 chooses the rates."""
+    assert not {0, 1, 2, KINDS["tuned at"]} & set(KINDS["seeds"])
 
 
 @pytest.mark.parametrize("kind", KINDS["kinds"])

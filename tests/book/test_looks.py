@@ -4,7 +4,7 @@
 """
 
 import pytest
-from built import CHOSEN, IN_A_BROWSER
+from built import CHOSEN, IN_A_BROWSER, SITE
 from serving import Compressing
 
 pytest.importorskip("playwright.sync_api", reason="pip install playwright")
@@ -144,6 +144,17 @@ def test_a_comparison_shows_what_matters_first_and_all_of_it_where_there_is_room
             assert table["heads"][:2] == ["network", "bytes"]
             assert table["third"] <= width, "accuracy, or another metric, is out of sight"
             assert width < 1280 or table["hidden"] <= 0, "it scrolls"
+    finally:
+        window.close()
+
+
+def test_the_leaderboard_fits_a_phone_with_its_digests(browser):
+    window = browser.new_page(viewport={"width": 390, "height": 900})
+    try:
+        window.goto((SITE / "book" / "challenge.html").as_uri())
+        last = "document.querySelector('table.board tr:nth-child(1) td:last-child')"
+        assert window.evaluate(f"{last}.textContent.trim().length") == 16, "the whole digest"
+        assert window.evaluate("document.querySelector('table.board').getBoundingClientRect().right") <= 390
     finally:
         window.close()
 

@@ -2,13 +2,15 @@
 
 import copy
 import json
+import re
+from pathlib import Path
 
 import pytest
 import speed
 import torch
 from torch import nn
 
-from compresslab.teaching import records
+from compresslab.teaching import Drawing, records
 
 
 def row(**given):
@@ -116,6 +118,38 @@ def test_csr_computes_what_the_dense_network_does():
     sparse = speed.cl.prune_weights(copy.deepcopy(model), speed.criteria.magnitude, 0.9)
     images = speed.digits.test.images[:5]
     torch.testing.assert_close(speed.in_csr(sparse)(images), sparse(images), rtol=1e-4, atol=1e-4)
+
+
+def cell(text):
+    """Return the code of the one cell of chapter 21 that holds a text."""
+    (path,) = (Path(__file__).resolve().parents[2] / "book" / "chapters").glob("21_*.md")
+    cells = re.findall(r"```\{code-cell\}\n(?:---\n.*?---\n)?(.*?)```", path.read_text("utf-8"), re.DOTALL)
+    (found,) = (code for code in cells if text in code)
+    return found
+
+
+def test_the_roofline_places_every_row():
+    found = records.load("speed")
+    names = {
+        "record": found,
+        "limits": found["limits"],
+        "BLUE": "b",
+        "GREEN": "g",
+        "VERMILION": "r",
+        "Drawing": Drawing,
+    }
+    exec(cell("def placed("), names)
+    exec(cell("roofs = Drawing("), names)
+    timed = [row for row in found["rows"] if "missing" not in row]
+    assert len(timed) >= 50
+    drawn = [(float(x), float(y)) for one in names["roofs"].ax.collections for x, y in one.get_offsets()]
+    assert len(drawn) == 2 * len(timed), "one image and 64"
+    for row in timed:  # products a second, by hand; those of CSR are a tenth
+        macs = found["counts"][f"{row['network']}, {row['neurons']}"]["macs"]
+        macs *= 0.1 if "CSR" in row["runs in"] else 1
+        for batch in speed.BATCHES:
+            height = batch * macs / row[f"ms at {batch}"][0] / 1e6
+            assert any(y == pytest.approx(height) for _, y in drawn), row
 
 
 def test_the_stored_record_is_whole():
