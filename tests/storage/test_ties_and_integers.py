@@ -100,6 +100,25 @@ def test_an_integer_network_of_the_book_comes_back_without_being_given(name, bit
         assert parts["codes"] <= codes * bits / 8 + 3
 
 
+@pytest.mark.parametrize("plain", [True, False])
+def test_an_integer_layer_of_zeros_comes_back(plain):
+    """Its codes would fit one bit, and no grid has so few."""
+    model = network()
+    nn.init.zeros_(model.conv2.weight)
+    model = quantize_activations(model, [images()])
+    assert not model.conv2.codes.any()
+    assert torch.equal(decode(encode(model, plain=plain)[0])(images()), model(images()))
+
+
+def test_what_a_conversion_takes_counts_for_the_limit():
+    """Before the codes are there, floats of the network and copies of them are: 20 bytes for each number."""
+    data, _ = encode(integers("article"))
+    numbers = sum(entry.count for entry in contents(data))
+    with pytest.raises(FormatError, match="more than the limit"):
+        decode(data, max_bytes=len(data) + 20 * numbers)
+    decode(data)
+
+
 def test_another_integer_network_needs_the_one_that_was_converted():
     def made(seed):
         torch.manual_seed(seed)
