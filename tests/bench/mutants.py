@@ -1,6 +1,6 @@
 """Do the tests notice when the code is wrong? Change it in one place at a time, and see whether one fails.
 
-    python tests/bench/mutants.py [--count 300] [--seed 0] [--quick] [--results build/mutants.jsonl]
+    python tests/bench/mutants.py [--count 300] [--only 3 17] [--quick] [--results build/mutants.jsonl]
 
 First the tests of the rooms run once, and it is written down which lines each runs. Then one process imports
 package and tests; for each mutant it forks, makes the change in the running code, and runs the tests that run
@@ -69,15 +69,17 @@ class Known:
     runs: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     sources: dict[str, int] = field(default_factory=dict)
 
+    def running(self, mutant: Mutant) -> set[str]:
+        """Return the tests that run a mutant's statement, as far as the file is what it was."""
+        if self.sources.get(mutant.file) != mutant.checksum:
+            return set()
+        lines, (first, last) = self.runs[mutant.file], mutant.lines
+        return {test for line in range(first, last + 1) for test in lines.get(str(line), ())}
+
     def near(self, mutant: Mutant) -> set[str]:
-        """Return the tests that run a mutant's statement, or its file where that cannot be told."""
-        lines = self.runs.get(mutant.file, {})
-        first, last = mutant.lines
-        if self.sources.get(mutant.file) == mutant.checksum:
-            there = {test for line in range(first, last + 1) for test in lines.get(str(line), ())}
-            if there:
-                return there
-        return {HOUSE, *(test for tests in lines.values() for test in tests)}
+        """Return the tests that run a mutant's statement; else those of its file, as it runs on import."""
+        others = (test for tests in self.runs.get(mutant.file, {}).values() for test in tests)
+        return self.running(mutant) or {HOUSE, *others}
 
 
 @dataclass
@@ -229,19 +231,19 @@ def in_place(mutants: list[Mutant], known: Path, results: Results, folder: Path)
     """Try mutants in one process that has imported all, after it has measured what has not been."""
 
     def work(warm: InPlace) -> None:
-        failed, facts = False, Known(**json.loads(known.read_text())) if known.exists() else Known()
+        facts = Known(**json.loads(known.read_text())) if known.exists() else Known()
         for room in MUTATED:
             new = [i for i in warm.items if room_of(i.nodeid) == room and i.nodeid not in facts.seconds]
             if new:
                 if forked(folder / "output.txt", partial(_measured, warm, new, facts, known)):
                     output = (folder / "output.txt").read_text(errors="replace")
                     print(f"{output[-6000:]}\nTests of {room} fail without any mutant.", file=out, flush=True)
-                    failed = True
+                    warm.failed = room
                     continue
                 facts = Known(**json.loads(known.read_text()))
                 print(f"measured: {len(new)} tests of {room}", file=out, flush=True)
-        if failed:
-            raise SystemExit(ENDED)
+        if warm.failed:
+            return
         for path in sorted((ROOT / "compresslab").glob("*/*.py")):
             importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
         functions()
@@ -257,10 +259,9 @@ def in_place(mutants: list[Mutant], known: Path, results: Results, folder: Path)
             with contextlib.redirect_stdout(out):
                 results.add(mutant, "killed" if status else "survived", "near", by, time.monotonic() - begin)
 
-    out = sys.stdout
-    return pytest_in(
-        ROOT, test_paths(*MUTATED), InPlace(work), "-s", "--timeout=0", f"--basetemp={folder}/run"
-    )
+    out, plugin = sys.stdout, InPlace(work)
+    options = ("-s", "--timeout=0", f"--basetemp={folder}/run")
+    return pytest_in(ROOT, [*test_paths(*MUTATED), HOUSE], plugin, *options) or int(bool(plugin.failed))
 
 
 def _measured(warm: InPlace, new: list, facts: Known, known: Path) -> int:
@@ -290,7 +291,9 @@ def _tried(warm: InPlace, mutant: Mutant, facts: Known, verdict: Path) -> int:
     tests.sort(key=lambda item: facts.seconds.get(item.nodeid, 0.0))
     signal.alarm(LONGEST)
     try:
-        transplant(mutant)
+        outside = transplant(mutant)
+        if not outside and not facts.running(mutant):  # a function that runs on import, or never
+            return CANNOT
     except CannotError:
         return CANNOT
     except Exception as error:  # what is run when the file is imported
@@ -358,6 +361,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--results", type=Path, default=ROOT / "build" / "mutants.jsonl")
     parser.add_argument("--quick", action="store_true", help="only in place, only the tests near each")
+    parser.add_argument("--only", type=int, nargs="+", help="places in the fixed order, from 0")
     for name, value in (("count", 300), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=value)
     asked = parser.parse_args()
@@ -365,6 +369,7 @@ def main() -> int:
     listed = Path(__file__).with_name("equivalent_mutants.json").read_text(encoding="utf-8")
     equivalent = {(one["file"], one["line"], one["mutation"]) for one in json.loads(listed)}
     mutants, results = drawn(asked.count, asked.seed), Results(asked.results)
+    mutants = [mutant for place, mutant in enumerate(mutants) if not asked.only or place in asked.only]
     judged = [m for m in mutants if m.key not in equivalent]
     known = asked.results.with_suffix(".known.json")
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -21,11 +21,11 @@ class CannotError(Exception):
     """The change is one that only a new import brings."""
 
 
-def transplant(mutant: Mutant) -> None:
+def transplant(mutant: Mutant) -> bool:
     """Make a mutant's change in the module that is imported already.
 
     The code of a function is replaced, or its defaults, or a number that a module names, there and where it
-    was imported to.
+    was imported to. Returns whether it is one outside of functions.
 
     Raises:
         CannotError: the change is another one, for example in what a class is decorated with.
@@ -46,6 +46,7 @@ def transplant(mutant: Mutant) -> None:
             function.__code__ = other
     if outside and not _replaced(module, new, dict(pairs), found):
         raise CannotError(f"{mutant.mutation} is outside of functions")
+    return outside
 
 
 @cache
