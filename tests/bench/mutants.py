@@ -77,9 +77,10 @@ class Known:
         return {test for line in range(first, last + 1) for test in lines.get(str(line), ())}
 
     def near(self, mutant: Mutant) -> set[str]:
-        """Return the tests that run a mutant's statement; else those of its file, as it runs on import."""
+        """Return the tests that run a mutant's statement; else those of its file and room."""
         others = (test for tests in self.runs.get(mutant.file, {}).values() for test in tests)
-        return self.running(mutant) or {HOUSE, *others}
+        room = (test for test in self.seconds if room_of(test) == mutant.room)
+        return self.running(mutant) or {HOUSE, *others, *room}
 
 
 @dataclass
@@ -369,7 +370,7 @@ def main() -> int:
     listed = Path(__file__).with_name("equivalent_mutants.json").read_text(encoding="utf-8")
     equivalent = {(one["file"], one["line"], one["mutation"]) for one in json.loads(listed)}
     mutants, results = drawn(asked.count, asked.seed), Results(asked.results)
-    mutants = [mutant for place, mutant in enumerate(mutants) if not asked.only or place in asked.only]
+    mutants = [mutants[place] for place in asked.only] if asked.only else mutants
     judged = [m for m in mutants if m.key not in equivalent]
     known = asked.results.with_suffix(".known.json")
     os.environ["OMP_NUM_THREADS"] = "1"
