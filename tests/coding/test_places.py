@@ -1,6 +1,7 @@
 """Places of values: every layout gives the mask back, at the cost that its definition states."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import masks
@@ -40,6 +41,12 @@ def test_rows_and_columns_are_those_of_scipys_definition_and_lead_back(mask):
     assert planes[0].tolist() == counts
     assert planes[1].tolist() == columns
     assert np.array_equal(places.from_rows_and_columns(planes, mask.shape), mask)
+
+
+@pytest.mark.parametrize("shape", [(3, 0), (0, 3), (0, 0)])
+def test_a_matrix_without_places_is_surveyed_too(shape):
+    found = places.survey(np.zeros(shape, dtype=np.uint8), background=0)
+    assert (len(found.rows), len(found.gaps)) == (shape[0], 0)
 
 
 def test_wide_rows_need_two_planes():

@@ -128,6 +128,15 @@ def test_of_a_large_matrix_one_way_is_written(keep, monkeypatch):
     assert np.array_equal(coding.matrix(data, matrix.shape, 4), matrix)
 
 
+def test_a_large_matrix_is_written_in_contexts_where_they_save_a_twentieth():
+    """Half the rows are nearly empty, the others noise: contexts know which; a block stands for the whole."""
+    share = np.where(np.arange(1000) % 2 == 0, 0.02, 0.5)[:, None]
+    matrix = (np.random.default_rng(0).random((1000, 1000)) < share).astype(np.uint8)
+    coding, data = write_codes(matrix, 1, CODERS)
+    assert coding.planes[-1].coder == "context"
+    assert sum(map(len, data)) < 0.95 * sum(map(len, write_codes(matrix, 1, ["range"])[1]))
+
+
 def test_what_a_block_promises_in_vain_never_makes_a_file_longer():
     """The first rows repeat, so that contexts look good; all others are noise."""
     matrix = np.random.default_rng(0).integers(0, 2, (1200, 1024), dtype=np.uint8)

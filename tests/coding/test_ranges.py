@@ -141,3 +141,21 @@ def test_another_common_symbol_is_refused_however_well_it_is_coded(monkeypatch):
     assert data[0] == 1
     with pytest.raises(FormatError, match="1 is not the most common symbol"):
         decode(data, symbols.shape, 2, CONTEXTS)
+
+
+@pytest.mark.parametrize("contexts", [1, CONTEXTS])
+def test_chunks_leave_no_trace(contexts, monkeypatch):
+    """Also where one step has more numbers than a chunk."""
+    symbols = pruned(rows=20, side=12)
+    data = encode(symbols, 2, contexts)
+    monkeypatch.setattr(ranges, "_CHUNK", 7)
+    assert encode(symbols, 2, contexts) == data
+    assert np.array_equal(decode(data, symbols.shape, 2, contexts), symbols)
+
+
+@pytest.mark.parametrize(
+    ("columns", "steps"),
+    [(0, 0), (1, 32), (2, 32), (5, 35), (31, 62), (32, 32), (4096, 4096), (4097, 2049), (9000, 3000)],
+)
+def test_short_rows_are_joined_to_32_steps_and_long_ones_cut_below_4097(columns, steps):
+    assert ranges.steps_of((7, columns)) == steps

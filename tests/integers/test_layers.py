@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from compresslab.errors import CompressionError
+from compresslab.integers import network as calibrating
 from compresslab.integers.layers import (
     Grid,
     IntegerConvolution,
@@ -284,3 +285,10 @@ def test_a_convolution_of_windows_equals_torchs_own_on_integers():
     expected = F.conv2d(F.pad(x - 5.0, (0, 0, 1, 1)), code.codes.float(), stride=(2, 1))  # exact below 2**24
     assert isinstance(layer, IntegerLayer)
     assert torch.equal(layer(x), expected * layer.steps[:, None, None])
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(1, [1] * 5), (2 * 784, [2, 2, 1]), (10**9, [5])])
+def test_images_are_looked_at_a_few_at_a_time_and_one_by_one_where_they_are_large(most, sizes, monkeypatch):
+    monkeypatch.setattr(calibrating, "_MOST_VALUES", most)
+    parts = list(calibrating._images(torch.rand(5, 1, 28, 28), network()))
+    assert [len(part) for part in parts] == sizes

@@ -188,6 +188,27 @@ def test_a_slow_network_is_not_timed_for_long():
     assert timing.median_ms >= 250
 
 
+@pytest.mark.parametrize(
+    ("inputs", "sizes"),
+    [
+        (torch.zeros(3, 2), {1, 7}),
+        ((torch.zeros(3, 2), torch.zeros(3, 1)), {1, 7}),
+        ((torch.zeros(3, 2), torch.zeros(2)), {3}),
+    ],
+)
+def test_batches_are_repeated_to_their_size_unless_tensors_disagree_on_it(inputs, sizes):
+    seen = set()
+
+    class Seeing(nn.Module):
+        def forward(self, x, y=None):
+            seen.add(len(x))
+            return x
+
+    found = time_batches(Seeing(), inputs, batches=(1, 7), repeats=1)
+    assert seen == sizes
+    assert [timing.batch for timing in found.timings] == [1, 7]
+
+
 # ------------------------------------------------------------------ the table
 
 

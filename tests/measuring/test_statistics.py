@@ -148,9 +148,17 @@ def test_it_shows_where_the_interval_leaves_out_zero_and_says_so(pairs):
     assert not [words for words in FORBIDDEN if words in repr(found)]
 
 
-@pytest.mark.parametrize("pairs", [[(5, 5)] * 3, [(5, 3)] * 3, [(0.3, 0.1), (0.5, 0.3), (0.9, 0.7)]])
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [(5, 5)] * 3,
+        [(5, 3)] * 3,
+        [(0.3, 0.1), (0.5, 0.3), (0.9, 0.7)],
+        [(1e6 + 0.1, 1e6), (0.1, 0.0), (0.2, 0.1)],
+    ],
+)
 def test_equal_differences_have_no_spread_and_claim_nothing(pairs):
-    """Tenths of a point differ by rounding alone: that is no spread either."""
+    """Tenths of a point differ by rounding alone, that of the largest figure: that is no spread either."""
     found = paired(pairs)
     assert found.interval() == (-math.inf, math.inf)
     assert (found.p_value, found.shows) == (1.0, False)
@@ -227,6 +235,13 @@ def test_a_verdict_is_one_of_two(p_value):
     words, _, number = verdict(p_value).partition(", ")
     assert words == ("shows" if p_value <= 0.05 else "does not show with this much data")
     assert number == "p < 0.001" or abs(float(number.removeprefix("p = ")) - p_value) <= 0.0005 + 1e-12
+
+
+@pytest.mark.parametrize(
+    ("p_value", "said"), [(0.00049, "p < 0.001"), (0.0006, "p = 0.001"), (0.0014, "p = 0.001")]
+)
+def test_what_would_round_to_nothing_is_said_to_be_small(p_value, said):
+    assert verdict(p_value).endswith(said)
 
 
 @pytest.mark.parametrize(

@@ -127,6 +127,15 @@ def test_activation_scores_of_attention_are_explicit_sums():
         assert torch.isclose(scores["out_proj"].view(-1)[place], weight.view(-1)[place].abs() * norm)
 
 
+@pytest.mark.parametrize("hook", ["register_forward_hook", "register_forward_pre_hook"])
+def test_a_hook_of_attention_is_called_once_for_each_batch(hook):
+    """What its last layer reads is found by running a twin, which calls nobody's hooks."""
+    calls, layer = [], nn.MultiheadAttention(4, 2, batch_first=True)
+    getattr(layer, hook)(lambda *seen: calls.append(len(seen)))
+    criteria.activation(layer, [((drawn(3, 5, 4).float(),) * 3, None)] * 2)
+    assert len(calls) == 2
+
+
 @pytest.mark.parametrize("kind", ["Conv1d", "ConvTranspose1d"])
 def test_activation_scores_in_one_dimension_are_explicit_sums(kind):
     layer = getattr(nn, kind)(4, 6, 3, stride=2, padding=1, groups=2, bias=False).double()

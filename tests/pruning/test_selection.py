@@ -65,6 +65,15 @@ def test_counts_are_exact_among_many_scores(count, distinct):
     assert np.array_equal(mask.numpy(), expected)
 
 
+@pytest.mark.parametrize("total", [1, 4, 9, 25, 100])
+def test_every_count_is_exact(total):
+    """Small as they are, the ends of the bracket fall on the first and the last score, and beyond."""
+    scores = torch.randperm(total, generator=torch.Generator().manual_seed(0)).float()
+    for count in range(total + 1):
+        (mask,) = smallest([scores], count)
+        assert torch.equal(mask, scores < count)
+
+
 def test_a_sample_that_misleads_costs_time_and_nothing_else():
     scores = torch.rand(192, generator=torch.Generator().manual_seed(0))
     scores[::3] = 100.0  # exactly what a sample of every third sees

@@ -170,3 +170,17 @@ def test_an_impossible_price_is_refused(strength):
 def test_a_network_without_codes_is_refused():
     with pytest.raises(cl.CompressionError, match=r"without any; train what train_codes\(model\) gives"):
         CodeLength(1e-6)(models.lenet5(3, 4, 5))
+
+
+def test_where_all_rows_and_columns_are_alike_the_share_is_that_of_all():
+    """Half of every row and column: a decision is one bit, a sign one; magnitudes of 1 are taken for 95 %."""
+    codes = torch.tensor([[1.0, 0.0, -1.0, 0.0], [0.0, 1.0, 0.0, 1.0]] * 2)
+    assert length(codes) == pytest.approx(16 + 8 * (1 - math.log2(0.95)), rel=1e-6)
+
+
+@pytest.mark.parametrize("size", [(1000, 10), (10_000,)])
+def test_what_is_everywhere_or_nowhere_still_costs_a_little(size):
+    """A share counts as 0.3 % at least and as 95 % at most: codes of one kind are not free."""
+    full, empty = torch.ones(size), torch.zeros(size)
+    assert length(full) == pytest.approx(10_000 * (1 - 2 * math.log2(0.95)), rel=1e-5)
+    assert length(empty) == pytest.approx(-10_000 * math.log2(1 - 0.003), rel=1e-3)

@@ -13,7 +13,7 @@ from compresslab.quantization.granularity import PerChannel
 from compresslab.quantization.quantizing import quantize
 from compresslab.quantization.schemes import Ternary
 from compresslab.quantization.uniform import Symmetric
-from compresslab.storage import limits
+from compresslab.storage import compact, limits
 from compresslab.storage.arguments import OWN
 from compresslab.storage.container import contents, decode, encode, load, save
 
@@ -195,3 +195,19 @@ def test_a_caller_who_allows_more_may_read_more_and_one_who_allows_less_less(mon
     with pytest.raises(FormatError, match="read"):
         decode(bomb)
     assert torch.equal(decode(bomb, max_bytes=2_000_000_000)(images()), large(images()))
+
+
+@pytest.mark.parametrize(("less", "written"), [(0, True), (1, False)])
+def test_what_is_written_takes_the_bits_that_may_be_read_and_not_one_more(less, written, monkeypatch):
+    """Each zero is one bit, so that a network of zeros has as many bits as codes."""
+    model = tiny()
+    for name, buffer in model.named_buffers():
+        if name.endswith("codes"):
+            buffer.zero_()
+    codes = sum(len(buffer.flatten()) for name, buffer in model.named_buffers() if name.endswith("codes"))
+    monkeypatch.setattr(compact, "most_work", lambda *_: (codes - less) * compact.BIT_TIME)
+    if written:
+        assert torch.equal(decode(mixed(model))(images()), model(images()))
+    else:
+        with pytest.raises(CompressionError, match="coding='mixing' is slow"):
+            mixed(model)

@@ -2,7 +2,9 @@
 
 import math
 import struct
+import sys
 
+import numpy as np
 import pytest
 import torch
 from samples import (
@@ -26,6 +28,7 @@ from compresslab.quantization.granularity import PerChannel
 from compresslab.quantization.layers import QuantizedLayer, quantized_like, replace
 from compresslab.quantization.schemes import Binary, KMeans
 from compresslab.quantization.uniform import Symmetric
+from compresslab.storage import tensors
 from compresslab.storage.container import decode, encode, load, save
 
 # ---- What is saved comes back ------------------------------------------------------------------------
@@ -207,3 +210,11 @@ def test_a_damaged_file_leaves_the_given_module_as_it_was():
         decode(put_together(header, payload), into=into)
     assert state(into) == before
     assert into.training
+
+
+def test_a_machine_of_the_other_order_of_bytes_writes_the_same_file(monkeypatch):
+    values = np.array([1, -2, 2**20], dtype="<i4")
+    there = values.astype(">i4").view(np.uint8)  # what its memory holds
+    monkeypatch.setattr(sys, "byteorder", "big")
+    assert tensors._little_endian(there, 4).tobytes() == values.tobytes()
+    assert tensors._little_endian(there, 1).tobytes() == there.tobytes()

@@ -73,6 +73,13 @@ def test_nothing_is_allocated_for_a_file_that_asks_too_much(monkeypatch):
         decode(data, max_bytes=500_000)
 
 
+def test_a_file_may_be_a_header_alone():
+    data = put_together('{"builder":null,"schemes":[],"tensors":[]}', b"")
+    assert contents(data) == ()
+    with pytest.raises(FormatError, match="should have"):
+        contents(data[:-1])
+
+
 def test_the_limit_is_what_may_be_used_and_no_byte_more():
     data, limit = encode(quantized(network(), Symmetric(4)))[0], 1
     for _ in range(3):  # the file, its header, and what both take when they are read: each is named in turn

@@ -1,6 +1,7 @@
 """What a state dict alone does not say comes back too: ties of tensors, and the grids of integer networks."""
 
 import copy
+import struct
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from compresslab.quantization.layers import quantized_like
 from compresslab.quantization.quantizing import quantize
 from compresslab.quantization.uniform import Symmetric
 from compresslab.storage.container import contents, decode, encode
+from compresslab.storage.header import HEADER_COST
 
 
 class Tied(nn.Module):
@@ -98,6 +100,27 @@ def test_an_integer_network_of_the_book_comes_back_without_being_given(name, bit
     if bits and plain:
         codes = sum(value.numel() for key, value in model.state_dict().items() if key.endswith("codes"))
         assert parts["codes"] <= codes * bits / 8 + 3
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_an_integer_layer_of_zeros_comes_back(plain):
+    """Its codes would fit one bit, and no grid has so few."""
+    model = network()
+    nn.init.zeros_(model.conv2.weight)
+    model = quantize_activations(model, [images()])
+    assert not model.conv2.codes.any()
+    assert torch.equal(decode(encode(model, plain=plain)[0])(images()), model(images()))
+
+
+def test_what_a_conversion_takes_counts_for_the_limit_to_the_byte():
+    """Before the codes are there, floats of the network and copies of them are: 20 bytes for each number."""
+    data, _ = encode(integers("article"))
+    entries, (length,) = contents(data), struct.unpack_from("<I", data, 6)
+    beside = HEADER_COST * length + max(entry.bytes_to_read for entry in entries)
+    needed = beside + sum(entry.bytes_in_memory + 20 * entry.count for entry in entries)
+    with pytest.raises(FormatError, match=f"needs {needed:,} bytes, more than the limit"):
+        decode(data, max_bytes=needed - 1)
+    assert torch.equal(decode(data, max_bytes=needed)(images()), integers("article")(images()))
 
 
 def test_another_integer_network_needs_the_one_that_was_converted():

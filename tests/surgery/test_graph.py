@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from torch.nn.utils import parametrizations
 from compresslab import CompressionError, Symmetric, fake_quantize, models, quantize
 from compresslab.surgery.cutting import cut
 from compresslab.surgery.graph import graph_of
-from compresslab.surgery.units import components
+from compresslab.surgery.units import Channels, Tie, components
+from compresslab.surgery.walk import Count
 from tests.drawn import Coded
 from tests.ignoring import law, some_gone
 from tests.samples import network
@@ -215,6 +217,12 @@ HELD = {
         lambda net, x, y: functional.group_norm(y, 1, net.norm.weight).flatten(1),
         "norm.weight is used in two places",
     ),
+    "a norm that is not followed": (  # it asks for its weight before it finds that its bias is computed
+        lambda net, x, y: functional.batch_norm(
+            y, None, None, net.norm.weight, net.other.bias * 2, True
+        ).flatten(1),
+        "the values of norm.weight are read by batch_norm",
+    ),
 }
 
 
@@ -405,3 +413,11 @@ def test_equal_parts_tie_their_channels_in_order():
     assert (graph.roots[graph.units.layers["conv"]] == [0, 1, 0, 1]).all()
     graph = graph_of(grouped, IMAGES)
     assert (graph.roots[graph.units.layers["conv"]] == [0, 0, 2, 2]).all()
+
+
+@pytest.mark.parametrize("make", [partial(Channels, 1), Count, lambda row: Tie(row, row, "add joins them")])
+def test_what_holds_rows_is_equal_to_itself_alone(make):
+    """Two arrays have no one answer to whether they are equal; a state is told apart by who it is."""
+    one, other = make(np.arange(2)), make(np.arange(2))
+    assert one != other
+    assert len({one, other, one}) == 2
