@@ -19,6 +19,7 @@ from compresslab.exercises.tasks import TASKS
 TEXTS = sorted(CHAPTERS.glob("*.md"))
 each = pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.stem)
 LONG = 3  # significant digits from which a number in a notebook is no accident
+TAUGHT = {"21-3a"}  # the step asks for a line of the section "By hand" as a function of its own
 
 
 def given(text) -> nbformat.NotebookNode:
@@ -45,15 +46,18 @@ def test_no_expected_value_stands_in_what_participants_get(text):
     assert not {name: values & found for name, values in expected.items() if values & found}
 
 
+def decides(right) -> str:
+    """Return what a function gives back in its last line, without spaces."""
+    line = inspect.getsource(right).strip().splitlines()[-1].strip().rstrip(",")
+    return "".join(re.sub(r"^(return |(right=)?lambda[^:]*:)", "", line).split())
+
+
 @each
 def test_no_line_that_decides_an_exercise_stands_in_what_participants_get(text):
     """The reference's last line is what its answer comes down to."""
     code = "".join("".join(cell.source.split()) for cell in given(text).cells if cell.cell_type == "code")
-    last = {
-        name: "".join(inspect.getsource(task.right).strip().splitlines()[-1].split())
-        for name, task in TASKS.items()
-        if name[:2] == text.stem[:2]
-    }
+    asked = {name for name in TASKS if name[:2] == text.stem[:2]} - TAUGHT
+    last = {name: decides(TASKS[name].right) for name in asked}
     assert not {name: line for name, line in last.items() if len(line) > 20 and line in code}
 
 
