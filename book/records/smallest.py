@@ -174,7 +174,7 @@ POINTS = {
     "lenet5 1520": Point("mnist", "lenet5", LENET5[:2], AFTER["mnist"], 45, 1700, 2e-3, 1e-6, 2),
     "lenet5 3030": Point("mnist", "lenet5", LENET5[:1], AFTER["mnist"][:1], 40, 3900, 2e-3, 1e-6, 2),
     "perceptron 2000": Point(
-        "mnist", "lenet_300_100", ((300, 100), (60, 40)), (8, 20), 200, 2110, 3e-3, 1e-5, 2
+        "mnist", "lenet_300_100", ((300, 100), (60, 40)), (8, 20), 170, 2110, 3e-3, 1e-5, 2
     ),
 }
 COPIES = {"digits": 60, "mnist": 10}
@@ -418,7 +418,7 @@ def write_record(runs: Runs) -> None:
     parted = any(key[0] == "ablation" for key in runs.found)
     record = {
         "images": {name: {part: len(getattr(images(name), part)) for part in parts} for name in COPIES},
-        "teachers": all_teachers(before["teachers"]),
+        "teachers": all_teachers(points, before["teachers"]),
         "points": {name: point for name, point in points.items() if point},
         "ablation": {"epochs": [FIRST, SECOND], "estimate": ASKED, "rows": ablation(runs)}
         if parted
@@ -432,7 +432,7 @@ def pointed(name: str, runs: Runs, before: dict | None) -> dict | None:
     held = {seed: runs.found.get(key_of(name, seed)) for seed in (*seeds_of(name), *FRESH.get(name, ()))}
     if not any(held.values()):
         return before
-    recipe = json.loads(json.dumps(asdict(POINTS[name])))
+    recipe = recipe_of(name)
     before = before or {"recipe": recipe, "seeds": [], "tried": []}
     earlier, seeds, fresh = before.get("earlier", []), before["seeds"], before.get("fresh", [])
     if before["recipe"] != recipe:
@@ -460,12 +460,17 @@ def path_of(name: str, seed: int, folder: Path = FILES) -> Path:
     return folder / f"{whole}{name.replace(' ', '_')}_{seed}.clab"
 
 
-def all_teachers(before: list[dict]) -> list[dict]:
-    """Judge who teaches now; who taught settings that were given up stays as recorded."""
-    now = sorted({(point.data, point.teachers) for point in POINTS.values()})
-    return [one for one in before if (one["data"], one["teachers"]) not in now] + [
-        judged_teachers(*who) for who in now
-    ]
+def all_teachers(points: dict, before: list[dict]) -> list[dict]:
+    """Judge the teachers of the points that stand; who taught settings before them stays as recorded."""
+    stand = [POINTS[name] for name, point in points.items() if point and point["recipe"] == recipe_of(name)]
+    now = sorted({(point.data, point.teachers) for point in stand})
+    kept = [one for one in before if (one["data"], one["teachers"]) not in now]
+    return kept + [judged_teachers(*who) for who in now]
+
+
+def recipe_of(name: str) -> dict:
+    """Return a recipe as a record holds it."""
+    return json.loads(json.dumps(asdict(POINTS[name])))
 
 
 def judged_teachers(name: str, count: int) -> dict:

@@ -75,3 +75,12 @@ def test_the_published_points_are_cited():
     assert len(cited) == len(overview.published())
     for one in cited:
         assert f"{{{re.findall('`(.+)`', one)[0]}," in references
+
+
+def test_the_example_of_the_page_runs(capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    scope: dict = {}
+    exec(example, scope)
+    assert "smallest" in capsys.readouterr().out
+    assert scope["file"].is_file()
+    assert scope["record"] == records.load("smallest")
