@@ -110,6 +110,28 @@ class Lesson:
         return hard if self.soft is None else self.soft.mixed(self.soft.of(answers, taught), hard)
 
 
+class AllBits:
+    """Add the bits of all tensors as ``Lengths.bits`` does, in one row, with far fewer operations."""
+
+    def __init__(self, model: nn.Module, lengths: list[Lengths]) -> None:
+        self.grids, self.floats = zip(*grids_of(model), strict=True)
+        sizes = [floats.numel() for floats in self.floats]
+        self.tensor = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        self.pull = torch.cat([one.pull.flatten() for one in lengths])
+        self.further = torch.stack([one.further for one in lengths])[self.tensor]
+        self.nonzero = torch.stack([one.nonzero.sum() for one in lengths]).sum()
+
+    def __call__(self) -> Tensor:
+        smooth = torch.exp2(torch.stack([grid.exponent for grid in self.grids]))
+        exact = torch.exp2((8 * torch.stack([grid.exponent for grid in self.grids]).detach()).round() / 8)
+        length = exact + (smooth - smooth.detach())
+        floats = torch.cat([floats.flatten() for floats in self.floats])
+        steps = (floats * (1 / length).index_select(0, self.tensor)).clamp(*self.grids[0].scheme.code_range)
+        held = steps.detach()
+        slope = torch.where(held.abs() < 1, self.pull, self.further)
+        return self.nonzero - slope.sum() + (slope * held.sign() * steps).sum()
+
+
 class Budget:
     """A penalty whose price follows the bits: dearer while there are too many, cheaper below the budget.
 
@@ -124,9 +146,8 @@ class Budget:
 
     def __call__(self, model: nn.Module) -> Tensor:
         if self.step % 25 == 0:
-            self.lengths = self.length.lengths_of(model)
-        pairs = zip(self.lengths, grids_of(model), strict=True)
-        bits = torch.stack([one.bits(grid.in_steps(floats)) for one, (grid, floats) in pairs]).sum()
+            self.together = AllBits(model, self.length.lengths_of(model))
+        bits = self.together()
         self.bits = bits.item()
         self.first = self.first or self.bits
         fallen = min(1.0, self.step / (0.4 * self.steps))
