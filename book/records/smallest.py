@@ -1,13 +1,14 @@
 """Train LeNets whose files take some hundred bytes, and ask what each part adds, for chapter 23.
 
 Run from the root of the repository: python book/records/smallest.py [digits] [lenet5] [perceptron]
-[ablation]
+[ablation] [record]
 
 With words it makes only the runs whose names begin so; several processes can share the work like this.
 Without a word it makes what is missing, writes every file, loads it again, reads the test split once, and
-writes the record. The whole MNIST must lie under COMPRESSLAB_DATA.
+writes the record. The word record does so with the runs that stand in build/records, and leaves all else in
+the record as it is. The whole MNIST must lie under COMPRESSLAB_DATA.
 
-A teacher answers every image of a pool of distorted copies. Its neurons are cut in steps by the Taylor
+Teachers answer every image of a pool of distorted copies. The neurons of one are cut in steps by the Taylor
 criterion, and the network learns from the pool after each cut. Then it trains as codes: weights and biases
 are small integers times steps of one byte, and every bit has a price that is adjusted until the estimated
 length of the codes keeps to a budget. The networks for the digits see the 3,500 training digits alone;
@@ -19,7 +20,7 @@ three. Every row has the same epochs and the same budget, and its learning rate 
 validation at seed 0.
 
 Validation chooses; the test split is read for the record. Finished runs stand in build/records, so an
-interrupted run goes on where it was. It takes some two hours of one core.
+interrupted run goes on where it was. It takes some two and a half hours of one core.
 """
 
 import json
