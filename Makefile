@@ -16,7 +16,7 @@ TORCH ?=
 $(if $(filter-out cpu,$(TORCH)),$(error TORCH is cpu, or not given; found '$(TORCH)'))
 
 # What pages show of cells and records: tables, quoted figures, drawings.
-TABLES := for table in records/ledger records/guide records/quoted tools/intervals; do $(BIN)/python book/$$table.py || exit 1; done
+TABLES := for table in records/ledger records/guide records/quoted records/overview tools/intervals; do $(BIN)/python book/$$table.py || exit 1; done
 
 BENCHES   := $(sort $(wildcard tests/bench/bench_*.py))
 

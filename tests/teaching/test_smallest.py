@@ -1,5 +1,6 @@
 """The smallest files: each comes back from its bytes alone, at once, and reads what the record says."""
 
+import os
 import subprocess
 import sys
 
@@ -65,6 +66,40 @@ def test_the_digits_fill_fewer_than_a_thousand_bytes():
         assert len(seeds) == 3
         assert sum(run["bytes"] for run in seeds) <= 3 * most
         assert sum(run["digits"] for run in seeds) >= 3 * least
+
+
+def test_the_whole_mnist_is_read_from_as_few_bytes_as_were_asked():
+    """Means of all seeds: bytes at most, errors in 10,000 at most."""
+    asked = {"lenet5 1520": (1520, 85), "lenet5 3030": (3030, 65), "perceptron 2000": (2000, 164)}
+    for name, (most, wrong) in asked.items():
+        seeds = RECORD["points"][name]["seeds"]
+        assert len(seeds) == (3 if "lenet5" in name else 2)
+        assert sum(run["bytes"] for run in seeds) <= len(seeds) * most
+        assert sum(10_000 - run["mnist"] for run in seeds) <= len(seeds) * wrong
+
+
+@pytest.mark.skipif("COMPRESSLAB_DATA" not in os.environ, reason="wants the whole MNIST")
+@pytest.mark.parametrize(("name", "run"), FILES)
+def test_a_file_reads_the_whole_mnist_as_recorded(name, run):
+    assert abs(cl.evaluate(cl.load(records.path(name)), data.mnist()).correct - run["mnist"]) <= 3
+
+
+@pytest.mark.parametrize("name", RECORD["points"])
+def test_a_setting_after_one_whose_files_read_the_test_has_fresh_seeds(name):
+    point = RECORD["points"][name]
+    known = {run["seed"] for earlier in point.get("earlier", []) for run in earlier["seeds"]}
+    assert not known & {run["seed"] for run in point["seeds"] + point.get("fresh", [])}
+    assert all(earlier["recipe"] != point["recipe"] for earlier in point.get("earlier", []))
+    read = [run["validation"][0] for run in point["seeds"]]
+    tried = [one[-1] for one in point["tried"] if one[1:-1] == settings_of(point)]
+    assert set(read) <= set(tried)
+
+
+def settings_of(point: dict) -> list:
+    """Return what a row of the tried settings holds between its seed and what it read."""
+    recipe = point["recipe"]
+    settings = [recipe[what] for what in ("budget", "codes", "rate", "price", "teachers")]
+    return [*settings, "-".join(map(str, recipe["widths"][-1]))]
 
 
 def test_fresh_seeds_stand_beside_the_setting_that_a_test_reading_chose():
