@@ -374,13 +374,20 @@ def main() -> int:
     judged = [m for m in mutants if m.key not in equivalent]
     known = asked.results.with_suffix(".known.json")
     os.environ["OMP_NUM_THREADS"] = "1"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(ENDED))
     for name in PRELOADED:
         importlib.import_module(name)
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent)
         near = [m for m in judged if results.waits(m, "near")]
-        if near and os.waitstatus_to_exitcode(os.waitpid(_begun(near, known, results, folder), 0)[1]):
-            return 1
+        if near:
+            child = _begun(near, known, results, folder)
+            try:
+                if os.waitpid(child, 0)[1]:
+                    return 1
+            except BaseException:
+                os.kill(child, signal.SIGTERM)  # it ends what it runs
+                raise
         results = Results(asked.results)
         left = [m for m in judged if results.waits(m, "all")]
         if left and not asked.quick:
