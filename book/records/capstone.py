@@ -116,19 +116,14 @@ def write_record(runs: Runs) -> None:
         rows.append({"seed": seed, "cuts": cuts, "codes": runs.found[key_of(seed)] | judged(cl.load(file))})
     # from here the notebook goes on by itself
     (FILES / f"floats_{SEEDS[0]}.clab").write_bytes(floats_of(len(CUTS) - 1, SEEDS[0]).read_bytes())
-    tried = [
-        [*key[1:], one["bytes"], one["validation"], one["loss"]]
-        for key, one in runs.found.items()
-        if key[0] == "codes"
-    ]
+    codes = [(key, one) for key, one in runs.found.items() if key[0] == "codes"]
+    tried = [[*key[1:], one["bytes"], one["validation"], one["loss"]] for key, one in codes]
     record = {
         "cuts": CUTS,
         "codes": {"epochs": CODES, "rate": RATE, "price": PRICE},
         "teacher": seen_on_validation(teacher("digits")) | {"answers": runs.found["answers",]},
         "seeds": rows,
-        "tried": sorted(
-            [*key[1:], one["bytes"], one["validation"], one["loss"]] for key, one in codes.items()
-        ),
+        "tried": sorted(tried),
     }
     RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from compresslab.teaching.frame import Panel
     from compresslab.teaching.graphs import graph_drawing
     from compresslab.teaching.palette import BLUE, GREEN, ORANGE, SKY, VERMILION
+    from compresslab.teaching.scoring import score
     from compresslab.teaching.showing import ClaimError, claim, show_source, shown
     from compresslab.teaching.staircases import staircase
     from compresslab.teaching.widgets import Control, explorer
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BLUE", "GREEN", "ORANGE", "SKY", "VERMILION", "ClaimError", "Control", "Drawing", "Panel", "check",
     "check_function", "checkpoints", "claim", "explorer", "graph_drawing", "load", "plots", "records",
-    "setting", "show_source", "shown", "staircase", "widgets",
+    "score", "setting", "show_source", "shown", "staircase", "widgets",
 ]
 # fmt: on
 
@@ -33,6 +34,7 @@ _HOMES = {
     "frame": ("Panel",),
     "graphs": ("graph_drawing",),
     "palette": ("BLUE", "GREEN", "ORANGE", "SKY", "VERMILION"),
+    "scoring": ("score",),
     "showing": ("ClaimError", "claim", "show_source", "shown"),
     "staircases": ("staircase",),
     "widgets": ("Control", "explorer"),
