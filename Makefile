@@ -117,6 +117,7 @@ timings: $(STAMP) ## make and run all, on a quiet machine: every time and versio
 
 records: $(STAMP) ## repeat the long experiments, some hours, resumable; the whole MNIST must lie under COMPRESSLAB_DATA
 	for script in train_checkpoints training_through_quantization integer_training weight_pruning penalties deep_compression slimming neuron_criteria distillation little_data search order drawing speed kinds smallest; do $(BIN)/python book/records/$$script.py || exit 1; done
+	$(BIN)/python book/records/capstone.py --final
 
 bench: $(STAMP) ## run the benchmarks
 	@for bench in $(BENCHES); do echo "== $$bench"; OMP_NUM_THREADS=1 $(BIN)/python $$bench || exit 1; done

@@ -6,9 +6,10 @@ Three times neurons go by the Taylor criterion, and what is left learns from the
 and biases train as small integers while every bit has a price, and a coder that mixes writes them. Each step
 is measured in bytes and on validation, which also chose the settings; what was tried stands in the record.
 
-One seed takes some three minutes of one core, three seeds less than ten. A step that is done stands in
-build/records and is not made again. Only with --final, once all seeds are there, are the test digits read,
-the files put into the package and the record written.
+A seed takes three to four minutes of one core. A step that is done stands in
+build/records and is not made again. Only with --final, once all seeds are there, are the test digits and the
+test images of MNIST read, which must lie under COMPRESSLAB_DATA, the files put into the package and the
+record written.
 
 The seeds are fresh: chapter 23 went the same way with other ones, and has read the test digits with those.
 """
