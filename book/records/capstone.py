@@ -1,10 +1,10 @@
-"""Remake the worked solution of chapter 22, step by step: at most 950 bytes that read 97.6 % of the digits.
+"""Remake the worked solution of chapter 22, step by step: fewer than 950 bytes that read digits.
 
 Run from the root of the repository: python book/records/capstone.py [seed ...] [--final]
 
 Three times neurons go by the Taylor criterion, and what is left learns from the shipped LeNet-5. Then weights
 and biases train as small integers while every bit has a price, and a coder that mixes writes them. Each step
-is measured in bytes and on validation, which also chose the settings; what was tried stands in the record.
+is measured in bytes and on validation; what was tried stands in the record.
 
 A seed takes three to four minutes of one core. A step that is done stands in
 build/records and is not made again. Only with --final, once all seeds are there, are the test digits and the
