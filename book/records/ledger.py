@@ -40,6 +40,7 @@ ROWS = (
     ("20", "bits by search", "bits for each layer by search, untrained"),
     ("20", "everything, trained", "neurons cut, codebooks, by search, trained"),
     ("21", "half, integers only", "half of the neurons, integers only, 8 bits"),
+    ("22", "worked solution", "LeNet-5 of 4, 10 and 24 neurons, the capstone's four steps"),
     ("23", "one price for every bit", "LeNet-5 of 4, 8 and 16 neurons, a price for every bit"),
 )
 # network, chapter, and the row in which its time for 64 images stands

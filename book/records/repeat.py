@@ -28,7 +28,10 @@ from compresslab.teaching import records
 
 HERE = Path(__file__).parent
 FIRST, LAST = "train_checkpoints", ("drawing", "speed", "kernels")  # LAST: they look at what the others made
-ARGUMENTS = {"neuron_criteria": ("article",)}  # the record holds this network
+ARGUMENTS = {
+    "neuron_criteria": ("article",),
+    "capstone": ("--final",),
+}  # its network; all seeds are read at last
 LINUX = ("kernels",)  # reads what the system of Linux tells of processes
 COUNTS = {
     "half an": 0.5,

@@ -256,6 +256,11 @@ def cards() -> dict[str, str]:
     soft = [(i / 20 - 1, math.copysign(max(abs(i / 20 - 1) - 0.35, 0), i / 20 - 1)) for i in range(41)]
     under = (36, 74, BLUE), (92, 52, BLUE), (130, 34, VERMILION)  # a roof
     fork = [(20, 45), (60, 18), (100, 18), (140, 45)], [(20, 45), (60, 72), (100, 72), (140, 45)]
+    capstone = records.load("capstone")
+    run = capstone["seeds"][0]
+    each = [one for cut in run["cuts"] for one in (cut["before"], cut)]
+    heights = [one["validation"] / 250 - 1 for one in (capstone["teacher"], *each, run["codes"])]
+    way = [(12 + 136 * i / (len(heights) - 1), 80 - 65 * height) for i, height in enumerate(heights)]
     return {
         "00": bars([math.sqrt(s) for s in (steps[0], tour)], lambda i: i == 0),
         "01": bars([math.sqrt(s) for s in sizes]),
@@ -288,6 +293,7 @@ def cards() -> dict[str, str]:
         "21": line([(10, 80), (64, 44), (150, 44)], BLUE, 3)
         + line([(64, 44), (112, 12), (150, 12)], VERMILION, 3)
         + "".join(dot(*one) for one in under),
+        "22": line(way, BLUE) + "".join(dot(x, y, BLUE, 4) for x, y in way),
         "23": bars(counts, lambda i: i == len(counts) // 2, ORANGE),
     }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from compresslab.exercises.capstone_tasks import PRICE_FOR, RANKED, UNBEATEN
 from compresslab.exercises.counting_tasks import AT_ONE_PLACE, MACS, MARKED, MASKS, POSITIONS, SIZES
 from compresslab.exercises.graph_tasks import MEAN_OF, MEANS, OUTPUTS, ROOT, ROOTS, TIED
 from compresslab.exercises.grid_tasks import CODES, END, ERRORS, ROWS, SCALES, WITH_ENDS
@@ -89,6 +90,9 @@ TASKS: Mapping[str, Task] = {
     "21-3a": MOVED,
     "21-3b": ROOF,
     "21-3": LEAST,
+    "22-3a": RANKED,
+    "22-3b": UNBEATEN,
+    "22-3": PRICE_FOR,
     "23-3a": BITS,
     "23-3b": CHEAPEST,
     "23-3": SETTLED,

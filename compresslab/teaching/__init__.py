@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from compresslab.teaching.graphs import graph_drawing
     from compresslab.teaching.palette import BLUE, GREEN, ORANGE, SKY, VERMILION
     from compresslab.teaching.progress import remember
+    from compresslab.teaching.scoring import score
     from compresslab.teaching.showing import ClaimError, claim, show_source, shown
     from compresslab.teaching.staircases import staircase
     from compresslab.teaching.widgets import Control, explorer
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BLUE", "GREEN", "ORANGE", "SKY", "VERMILION", "ClaimError", "Control", "Drawing", "Panel", "check",
     "check_function", "checkpoints", "claim", "explorer", "graph_drawing", "load", "plots", "records",
-    "remember", "setting", "show_source", "shown", "staircase", "widgets",
+    "remember", "score", "setting", "show_source", "shown", "staircase", "widgets",
 ]
 # fmt: on
 
@@ -35,6 +36,7 @@ _HOMES = {
     "graphs": ("graph_drawing",),
     "palette": ("BLUE", "GREEN", "ORANGE", "SKY", "VERMILION"),
     "progress": ("remember",),
+    "scoring": ("score",),
     "showing": ("ClaimError", "claim", "show_source", "shown"),
     "staircases": ("staircase",),
     "widgets": ("Control", "explorer"),

@@ -15,7 +15,7 @@ def names() -> tuple[str, ...]:
     """Return the names that ``load`` knows.
 
     >>> names()[:3]
-    ('checkpoints', 'deep_compression', 'distillation')
+    ('capstone', 'checkpoints', 'deep_compression')
     """
     return tuple(sorted(file.stem for file in FOLDER.glob("*.json")))
 

@@ -817,6 +817,49 @@ def least_in_numpy(layers, batch, width, peak, bandwidth):
     return np.maximum(batch * macs / peak, read / bandwidth).sum()
 
 
+def ranked_in_numpy(files):
+    size, right = np.array(files).T
+    order = np.argsort(size, kind="stable")
+    return order[right[order] >= 970]
+
+
+def ranked_by_pairs(files):
+    return tuple(
+        n for _, n in sorted((size, n) for n, (size, right) in enumerate(files) if right / 1000 >= 0.97)
+    )
+
+
+def unbeaten_by_sweep(files):
+    """From the smallest on, each must read more than all before it."""
+    best, found = -1, []
+    for size, right in sorted(files, key=lambda one: (one[0], -one[1])):
+        if right > best:
+            best, found = right, [*found, [size, right]]
+    return found
+
+
+def unbeaten_in_numpy(files):
+    one = np.array(sorted(files))
+    size, right = one[:, None].T[0], one[:, None].T[1]
+    beats = (size <= size.T) & (right >= right.T) & ((size < size.T) | (right > right.T))
+    return one[~beats.any(1)]
+
+
+def price_by_recursion(size_of, limit, low, high, rounds):
+    if not rounds:
+        return high
+    middle = low * (high / low) ** 0.5
+    ends = (low, middle) if size_of(middle) <= limit else (middle, high)
+    return price_by_recursion(size_of, limit, *ends, rounds - 1)
+
+
+def price_by_logarithm(size_of, limit, low, high, rounds):
+    ends = np.log([low, high])
+    for _ in range(rounds):
+        ends[int(size_of(float(np.exp(ends.mean()))) <= limit)] = ends.mean()
+    return np.exp(ends[1])
+
+
 def bits_as_product(code, share, ratio):
     size = abs(code)
     chance = share / 2 * (1 - ratio) * ratio ** (size - 1) if size else 1 - share
@@ -920,6 +963,9 @@ OTHERS = {
     "21-3a": (moved_one_by_one, moved_in_numpy),
     "21-3b": (roof_by_cases, roof_by_times),
     "21-3": (least_by_loop, least_in_numpy),
+    "22-3a": (ranked_in_numpy, ranked_by_pairs),
+    "22-3b": (unbeaten_by_sweep, unbeaten_in_numpy),
+    "22-3": (price_by_recursion, price_by_logarithm),
     "23-3a": (bits_as_product, bits_in_numpy),
     "23-3b": (cheapest_of_both_signs, cheapest_in_numpy),
     "23-3": (settled_as_list, settled_in_numpy),
