@@ -15,7 +15,7 @@ from tests.bench.rooms import ROOMS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "compresslab"
-LARGEST_MODULE, LARGEST_ROOM, LARGEST_PACKAGE = 250, 2_200, 18_600  # lines
+LARGEST_MODULE, LARGEST_ROOM, LARGEST_PACKAGE = 250, 2_200, 18_700  # lines
 LARGER = {
     "exercises": 3_000,  # a chapter brings its answers; nobody reads them to know the package
 }

@@ -210,6 +210,7 @@ def of_everything() -> list[Option]:
 def of_hundreds_of_bytes() -> list[Option]:
     """LeNets cut and trained as codes with a price on every bit; where fresh seeds were read, these alone."""
     found, made = records.load("smallest"), []
+    (teacher,) = (one for one in found["teachers"] if one["data"] == "digits")
     for words in ("660", "950", "1400"):
         point = found["points"][f"digits {words}"]
         runs, widths = point.get("fresh", point["seeds"]), point["recipe"]["widths"][-1]
@@ -219,7 +220,7 @@ def of_hundreds_of_bytes() -> list[Option]:
             Option(
                 "training", LENET5, f"cut, priced codes, {size:,} bytes",
                 filed(column(runs, "bytes"), LENET5), costs(narrow)[1] / whole(LENET5)[1],
-                column(runs, "digits"), len(runs) * [found["teachers"]["digits"]["test"]],
+                column(runs, "digits"), len(runs) * [teacher["test"]],
                 1_000, "its teacher", "23", "smallest",
             )
         )  # fmt: skip

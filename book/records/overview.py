@@ -56,6 +56,11 @@ def in_guide(record: str, method: str) -> str:
     return f"{method}: loses {loss} points against {said[5]}: {word}"
 
 
+def capstone(record: dict) -> str:
+    size, right = (fmean(run["codes"][key] for run in record["seeds"]) for key in ("bytes", "digits"))
+    return f"LeNet-5, step by step: {size:,.0f} bytes, {right / 10:.1f} % of the test digits, in the mean"
+
+
 def checkpoints(record: dict) -> str:
     right = (f"{name} {found['digits test']['correct']:,}" for name, found in record.items())
     return f"test digits read: {', '.join(right)}"
@@ -92,6 +97,11 @@ def kinds(record: dict) -> str:
     return f"{sum(Holm([loss.p_value for loss in losses]).shows)} of {len(losses)} losses show by Holm"
 
 
+def moving_zeros(record: dict) -> str:
+    grown, held = ([run["test"] for run in record["rows"][row]["seeds"]] for row in MOVED)
+    return f"RigL against held zeros: {alone(PairedDifference(grown, held, 'images of 1,000'))}"
+
+
 def penalties(record: dict) -> str:
     share, methods = list(record["pruned"].items())[-1]
     first, second = ([run["test"] for run in methods[way]["seeds"]] for way in ("L1, step", "in rounds"))
@@ -118,7 +128,9 @@ def of_guide(method: str) -> Callable[[dict], str]:
     return lambda record: in_guide(next(name for name in ROWS if records.load(name) == record), method)
 
 
+MOVED = "fresh, RigL", "fresh, places held"
 ROWS = {
+    "capstone": Row("22", lambda r: len(r["seeds"]), "price, epochs", capstone),
     "checkpoints": Row("01", lambda r: 1, "the epoch", checkpoints, "train_checkpoints"),
     "deep_compression": Row(
         "18", lambda r: len(r["mnist"]["lenet5"]["seeds"]), "the share of zeros", deep_compression
@@ -135,6 +147,7 @@ ROWS = {
         "rate and distortion of distillation",
         of_guide("2 bits, repaired"),
     ),
+    "moving_zeros": Row("09", lambda r: len(r["rows"][MOVED[0]]["seeds"]), "rate", moving_zeros),
     "neuron_criteria": Row(
         "16", lambda r: len(r["seeds"]), "rate, strength of penalties", of_guide("half of the neurons cut")
     ),
@@ -221,6 +234,8 @@ TABLES = {  # of other tables of the folder: who writes it, and the page that sh
     "latency.csv": ("records/ledger.py", "timings"),
     "ledger.csv": ("records/ledger.py", "ledger"),
     "published.csv": ("people, from the papers", "23"),
+    "sizes.csv": ("records/sizes.py", "README"),
+    "times.csv": ("records/guide.py", "guide"),
     "timings.csv": ("tools/notebooks.py", "timings"),
     "versions.csv": ("tools/notebooks.py", "timings"),
 }
@@ -230,7 +245,8 @@ def of_tables() -> Iterator[list[str]]:
     yield ["Table", "Written by", "Shown in"]
     for name, (writer, page) in TABLES.items():
         writer = f"`book/{writer}`" if writer.endswith(".py") else writer
-        yield [f"`{name}`", writer, link(f"chapter {page}" if page.isdigit() else page, page)]
+        shown = page if page == "README" else link(f"chapter {page}" if page.isdigit() else page, page)
+        yield [f"`{name}`", writer, shown]
 
 
 def published() -> list[dict[str, str]]:
