@@ -18,8 +18,9 @@ from compresslab.models.tracing import evaluating
 from compresslab.pruning.criteria import Criterion
 from compresslab.pruning.selection import Scores, Share, count_of, refuse_nan, scopes, scores_by, smallest
 from compresslab.storage.container import encode
-from compresslab.surgery.cutting import cut, ignoring
+from compresslab.surgery.cutting import cut
 from compresslab.surgery.graph import Graph, Group, example_of, graph_of
+from compresslab.surgery.readers import ignoring
 from compresslab.training.batching import Batch, Batches, first_images, held
 from compresslab.training.metrics import Objective
 from compresslab.training.weights import check_collection
@@ -69,8 +70,7 @@ def prune_neurons(
             smallest share that fits is found, to a thousandth.
         max_bytes: the same for the bytes of the saved file.
         example: what the network reads, if no batches show it; the book's networks need none.
-        before_cut: is given a copy in which what goes is ignored, and gives the network to be cut: one that
-            ``repairing.mend`` has made of the copy, for example.
+        before_cut: makes the network that is cut, of a copy that ignores what goes; ``repairing.mend`` can.
 
     Returns:
         A new, smaller model in the same mode, with exactly ``round(share * n)`` of the n neurons of every

@@ -54,7 +54,7 @@ def cut(
     >>> [tuple(layer.weight.shape) for layer in (small.conv1, small.conv2, small.fc1, small.fc2)]
     [(1, 1, 3, 3), (1, 1, 3, 3), (4, 49), (10, 4)]
     """
-    stays = ~marked(graph.roots, _gone(graph, gone))
+    stays = ~marked(graph.roots, going(graph, gone))
     tensors = dict(model.named_parameters()) | dict(model.named_buffers())
     shorter = {name: shortened(tensor, name, graph, stays) for name, tensor in tensors.items()}
     memo: dict[int, Any] = {id(tensors[name]): part for name, part in shorter.items() if part is not None}
@@ -64,24 +64,7 @@ def cut(
     return result
 
 
-@torch.no_grad()
-def ignoring(model: nn.Module, graph: Graph, gone: Sequence[Bool[Tensor, " _"]]) -> nn.Module:
-    """Return a copy in which layers multiply what they read of the marked neurons by zero.
-
-    Why: before a cut, what the readers lose can still be mended (chapter 19). Convolutions in groups read on.
-
-    Args:
-        model, graph, gone: as for ``cut``, which raises what this raises.
-    """
-    stays, result = ~marked(graph.roots, _gone(graph, gone)), copy.deepcopy(model)
-    weights = dict(result.named_parameters())
-    for (name, dim), units in graph.slots.items():
-        if dim == 1 and name in weights:  # its columns
-            weights[name][:, torch.from_numpy(~stays[units]).to(weights[name].device)] = 0
-    return result
-
-
-def _gone(graph: Graph, gone: Sequence[Tensor]) -> Iterable[int]:
+def going(graph: Graph, gone: Sequence[Tensor]) -> Iterable[int]:
     """Return the roots of all neurons that go."""
     if len(gone) != len(graph.groups):
         raise CompressionError(

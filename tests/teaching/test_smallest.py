@@ -69,11 +69,11 @@ def test_the_digits_fill_fewer_than_a_thousand_bytes():
 
 
 def test_the_whole_mnist_is_read_from_as_few_bytes_as_were_asked():
-    """Means of all seeds: bytes at most, errors in 10,000 at most."""
+    """Means of three seeds: bytes at most, errors in 10,000 at most."""
     asked = {"lenet5 1520": (1520, 85), "lenet5 3030": (3030, 65), "perceptron 2000": (2000, 164)}
     for name, (most, wrong) in asked.items():
         seeds = RECORD["points"][name]["seeds"]
-        assert len(seeds) == (3 if "lenet5" in name else 2)
+        assert len(seeds) == 3
         assert sum(run["bytes"] for run in seeds) <= len(seeds) * most
         assert sum(10_000 - run["mnist"] for run in seeds) <= len(seeds) * wrong
 
