@@ -40,7 +40,9 @@ COUNTS = {
     "an": 1,
     "two": 2,
     "three": 3,
+    "four": 4,
     "five": 5,
+    "six": 6,
     "eight": 8,
 }
 COUNTS |= {"ten": 10, "twenty": 20}

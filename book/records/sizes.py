@@ -26,7 +26,7 @@ from urllib.request import Request, urlopen
 from compresslab.teaching import records
 
 ROOT = Path(__file__).resolve().parents[2]
-TABLE = records.FOLDER / "sizes.csv"
+LISTED = records.FOLDER / "sizes.csv"
 README = ROOT / "README.md"
 HEAD = ("System", "Wheels", "Fetches, MB", "Fills, MB")
 EXTRA = "learn"  # what `make learn` installs
@@ -114,14 +114,14 @@ def filled(folder: Path, without: tuple[str, ...] = ()) -> int:
 
 def measured() -> dict[str, tuple[str, str, str]]:
     """Return the rows of the table as it stands: by system the wheels, what is fetched and what is filled."""
-    if not TABLE.exists():
+    if not LISTED.exists():
         return {}
-    with TABLE.open(newline="", encoding="utf-8") as file:
+    with LISTED.open(newline="", encoding="utf-8") as file:
         return {row[0]: (row[1], row[2], row[3]) for row in list(csv.reader(file))[1:]}
 
 
 def write(rows: dict[str, tuple[str, str, str]]) -> None:
-    with TABLE.open("w", newline="", encoding="utf-8") as file:
+    with LISTED.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(HEAD)
         table.writerows((system, *rows[system]) for system in (*SYSTEMS, CPU) if system in rows)

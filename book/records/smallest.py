@@ -20,7 +20,7 @@ three. Every row has the same epochs and the same budget, and its learning rate 
 validation at seed 0.
 
 Validation chooses; the test split is read for the record. Finished runs stand in build/records, so an
-interrupted run goes on where it was. It takes some two and a half hours of one core.
+interrupted run goes on where it was. It takes some three hours of one core.
 """
 
 import json

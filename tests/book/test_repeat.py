@@ -104,7 +104,7 @@ def test_after_an_error_it_goes_on_there_and_adds_up_the_time(write, ran, tmp_pa
     assert ran() == "second more"
     state = json.loads((tmp_path / "finished.json").read_text(encoding="utf-8"))
     assert state["second"]["done"]
-    assert state["second"]["seconds"] > 1000
+    assert state["second"]["seconds"] >= 1000  # a run of this script alone takes less than a second
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from compresslab import CompressionError, models
-from compresslab.surgery import cutting
+from compresslab.surgery import readers
 from compresslab.surgery.cutting import cut
 from compresslab.surgery.graph import graph_of
 from tests.drawn import Coded, networks, redrawn
@@ -36,7 +36,7 @@ def test_what_is_to_be_cut_can_be_ignored_first(name):
     model, images = models.build(name, seed=1).eval(), torch.rand(4, 1, 28, 28)
     graph = graph_of(model)
     gone = some_gone(graph, 0.5)
-    copy = cutting.ignoring(model, graph, gone)
+    copy = readers.ignoring(model, graph, gone)
     expected = answers(ignoring(model, rows_gone(graph, gone)), images)
     assert difference(answers(copy, images), expected) < 1e-5
     assert difference(answers(model, images), expected) > 1e-3
