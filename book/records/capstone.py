@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from runs import WORK, Runs
 from smallest import KEPT as SHARED
-from smallest import RATE_FLOATS, codings, generator, images, judged, learn, lesson, pool, teacher
+from smallest import POINTS, RATE_FLOATS, codings, generator, images, judged, learn, lesson, pool, teachers
 from torch import nn
 
 import compresslab as cl
@@ -34,6 +34,7 @@ from compresslab.teaching import records
 
 RECORD = records.FOLDER / "capstone.json"
 FILES, KEPT = RECORD.with_suffix(""), WORK / "capstone"
+TAUGHT = POINTS["digits 950"]  # who teaches, and how digits are distorted
 LAYERS = ("conv1", "conv2", "fc1")
 CUTS = (((10, 20, 80), 60), ((6, 12, 40), 100), ((4, 10, 24), 150))  # neurons that stay, epochs after it
 CODES, RATE, PRICE = 300, 4e-3, 6e-5  # epochs, learning rate, and what a bit costs
@@ -51,9 +52,9 @@ def cut(model: nn.Module, widths: tuple[int, ...], seed: int) -> nn.Module:
 def shrink(step: int, seed: int) -> dict:
     """Cut what the step before has left, teach what is left, and keep it."""
     widths, epochs = CUTS[step]
-    model = cut(cl.load(floats_of(step - 1, seed)) if step else teacher("digits"), widths, seed)
+    model = cut(cl.load(floats_of(step - 1, seed)) if step else teachers("digits", 1)[0], widths, seed)
     alone = seen_on_validation(model)
-    learn(model, lesson("digits", seed), epochs, RATE_FLOATS)
+    learn(model, lesson(TAUGHT, seed), epochs, RATE_FLOATS)
     cl.save(model, floats_of(step, seed))
     return seen_on_validation(model) | {"before": alone, "bytes": floats_of(step, seed).stat().st_size}
 
@@ -61,7 +62,7 @@ def shrink(step: int, seed: int) -> dict:
 def code(seed: int, price: float, epochs: int) -> dict:
     """Train the last network as codes that pay for their bits, and write the file."""
     net = train_codes(cl.load(floats_of(len(CUTS) - 1, seed)))
-    learn(net, lesson("digits", seed + 100), epochs, RATE, penalties.CodeLength(price))
+    learn(net, lesson(TAUGHT, seed + 100), epochs, RATE, penalties.CodeLength(price))
     small = cl.quantize(net)
     cl.save(small, coded(seed, price, epochs), coding="mixing")
     size = coded(seed, price, epochs).stat().st_size
@@ -91,7 +92,7 @@ def timed(make: Callable[..., dict], *asked: Any) -> dict:
 
 def answers() -> dict:
     """Let the teacher answer sixty distorted copies of every digit, once for all seeds."""
-    pool("digits")
+    pool("digits", TAUGHT.teachers)
     return {}
 
 
@@ -122,7 +123,7 @@ def write_record(runs: Runs) -> None:
     record = {
         "cuts": CUTS,
         "codes": {"epochs": CODES, "rate": RATE, "price": PRICE},
-        "teacher": seen_on_validation(teacher("digits")) | {"answers": runs.found["answers",]},
+        "teacher": seen_on_validation(teachers("digits", 1)[0]) | {"answers": runs.found["answers",]},
         "seeds": rows,
         "tried": sorted(tried),
     }

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 import overview
-import repeat
 import pytest
+import repeat
 
 from compresslab.teaching import records
 
