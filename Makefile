@@ -77,8 +77,8 @@ links: $(STAMP) ## ask every address that the pages name whether it answers; nee
 mnist: $(STAMP) ## fetch the whole MNIST into the folder that COMPRESSLAB_DATA names
 	$(BIN)/python -c 'from compresslab import data; data.mnist(download=True)'
 
-slow: $(STAMP)  ## the tests that need minutes, or the whole MNIST
-	$(RUN) -m slow
+slow: $(STAMP)  ## the tests that need minutes, those that `make test` skips too, or the whole MNIST
+	LONG=1 $(RUN) -m slow
 
 proof: $(STAMP) ## open every page of the built site in every way that readers do
 	PROOF=1 $(RUN) -m browser

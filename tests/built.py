@@ -25,3 +25,11 @@ IN_A_BROWSER = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the system's package (chromium)"),
     pytest.mark.skipif(not OFFLINE, reason="the site was built without npm: install npm, then `make book`"),
 ]
+
+
+def run_each(texts: list[Path]) -> list:
+    """Return chapters as parameters: two are run by default, and `make slow` sets LONG for the others."""
+    return [
+        pytest.param(text, id=text.stem, marks=[] if text.stem[:2] in ("00", "02") else pytest.mark.long)
+        for text in texts
+    ]

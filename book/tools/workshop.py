@@ -7,6 +7,7 @@ without CUDA for it. What stands on the command line names chapters by number; n
 
 import argparse
 import base64
+import csv
 import html
 import platform
 import re
@@ -26,7 +27,7 @@ import slides
 from outline import Figure, Outline, Prediction, outline
 
 import notebooks
-from compresslab.teaching import progress
+from compresslab.teaching import progress, records
 
 KIT = handouts.BUILT / "workshop"
 CPU = "https://download.pytorch.org/whl/cpu"
@@ -36,15 +37,28 @@ START = """\
 
 You need Python 3.11 to 3.13. In this folder:
 
-    python -m venv .venv
-    .venv/bin/python -m pip install {where}"{wheel}" jupyterlab
+    python3 -m venv .venv
+    .venv/bin/python -m pip install {where}-c constraints.txt "{wheel}" jupyterlab
     .venv/bin/python -m compresslab doctor
-    .venv/bin/jupyter lab notebooks
+    .venv/bin/jupyter lab notebooks/{first}
 
-On Windows it is `.venv\\Scripts` and not `.venv/bin`. Data and trained networks are inside the wheel.
+On Windows it is `py -3` and not `python3`, and `.venv\\Scripts` and not `.venv/bin`.
+Data and trained networks are inside the wheel.
+{sizes}
+If doctor says FAIL and what it advises does not help, share a machine, or read the pages of the book:
+they show every output.
+
 `handouts` has one page for each chapter, to print or to write on.
 `.venv/bin/python -m compresslab progress notebooks` says what you have solved. The checks keep it in
 `notebooks/progress.json`, on your machine alone; delete the file, and nothing is kept.
+"""
+SIZES = """
+pip fetches {Windows} MB on Windows, {macOS} on macOS and {Linux} on Linux, where torch comes with CUDA.
+Without it {small} are enough; run this before the second line:
+
+    .venv/bin/python -m pip install -c constraints.txt torch torchvision --index-url {cpu}
+
+Windows on Arm and Macs with Intel have no wheels of today's torch: share a machine.
 """
 OFFLINE = """
 Nothing is downloaded. The wheels are for {system} and Python {python}; another machine needs others.
@@ -62,7 +76,8 @@ GUIDE = """\
 | `results.md` | what the cells print that train, for a machine that cannot |
 | `routes.md`, `rubric.md` | plans from 90 minutes to twelve weeks; how to mark assignments and the project |
 
-A week before: send the participants' folder, and ask each whether `python -m compresslab doctor` says FAIL.
+A week before: send the participants' folder, and ask each what doctor says, in the third line of its README.
+A deck is a chapter. For a plan of sections press Esc in a deck: the overview leads to the section's slide.
 The estimates are no measurements: a room that talks takes longer, so every plan has a rest.
 """
 SHEET = """\
@@ -176,10 +191,21 @@ def printed_by(outputs: list) -> Iterator[str]:
         yield "".join(output.get("text") or output.get("data", {}).get("text/plain", ""))
 
 
+def plans() -> str:
+    """Return the page of the routes without what only its maker reads."""
+    return re.sub(r"(?m)^%.*\n", "", routes.PAGE.read_text(encoding="utf-8"))
+
+
 def rubric() -> str:
     """Return how assignments and the project are marked, from the page of the routes."""
-    page = routes.PAGE.read_text(encoding="utf-8")
-    return "# Rubric\n\n" + re.search(r"(?ms)^\*\*Points of an assignment.*?(?=^## )", page)[0]
+    return "# Rubric\n\n" + re.search(r"(?ms)^\*\*Points of an assignment.*?(?=^## )", plans())[0]
+
+
+def sizes() -> str:
+    """Return how much an installation fetches, as the table of README says."""
+    with records.path("sizes.csv").open(encoding="utf-8", newline="") as file:
+        fetched = {row["System"]: f"{int(row['Fetches, MB']):,}" for row in csv.DictReader(file)}
+    return SIZES.format(**fetched, small=fetched["Linux, TORCH=cpu"], cpu=CPU)
 
 
 def wheel(folder: Path) -> Path:
@@ -207,6 +233,18 @@ def participants(texts: list[Path], found: list[Outline], folder: Path) -> None:
         (folder / "handouts" / f"{text.stem}.html").write_text(handout(one), encoding="utf-8")
     shutil.copytree(slides.vendor.VENDOR / "mathjax", folder / "handouts" / "mathjax")
     progress.start(folder / "notebooks")
+    shutil.copy(notebooks.ROOT / "constraints.txt", folder)
+
+
+def welcome(texts: list[Path], built: str, offline: bool) -> str:
+    """Return how participants begin, with a wheel of that name."""
+    where = "--no-index --find-links wheels " if offline else ""
+    told = "" if offline else sizes()
+    start = START.format(wheel=built, where=where, first=f"{texts[0].stem}.ipynb", sizes=told)
+    if offline:
+        python = ".".join(platform.python_version_tuple()[:2])
+        start += OFFLINE.format(system=f"{platform.system()} on {platform.machine()}", python=python)
+    return start
 
 
 def instructor(texts: list[Path], found: list[Outline], folder: Path) -> None:
@@ -216,7 +254,7 @@ def instructor(texts: list[Path], found: list[Outline], folder: Path) -> None:
         (folder / "solutions" / f"{text.stem}.ipynb").write_text(handouts.instructor(text), encoding="utf-8")
     slides.write(texts, folder / "slides")
     pages = {"README": GUIDE, "timing": timing(texts), "mistakes": mistakes(found), "results": results(texts)}
-    pages |= {"rubric": rubric(), "routes": routes.PAGE.read_text(encoding="utf-8")}
+    pages |= {"rubric": rubric(), "routes": plans()}
     pages["figures/figures"] = figures(texts, found, folder / "figures")
     for name, page in pages.items():
         (folder / f"{name}.md").write_text(page, encoding="utf-8")
@@ -244,12 +282,7 @@ def main() -> None:
     built = wheel(people)
     if options.wheels:
         wheels(built, people / "wheels", options.torch)
-    where = "--no-index --find-links wheels " if options.wheels else ""
-    start = START.format(wheel=built.name, where=where)
-    if options.wheels:
-        python = ".".join(platform.python_version_tuple()[:2])
-        start += OFFLINE.format(system=f"{platform.system()} on {platform.machine()}", python=python)
-    (people / "README.md").write_text(start, encoding="utf-8")
+    (people / "README.md").write_text(welcome(texts, built.name, options.wheels), encoding="utf-8")
     for folder in (people, guide):
         packed = Path(shutil.make_archive(str(folder), "zip", KIT, folder.name))
         print(f"{folder}, zipped {packed.stat().st_size / 1e6:.1f} MB")

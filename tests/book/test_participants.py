@@ -9,6 +9,7 @@ import forms
 import grading
 import nbformat
 import pytest
+from built import run_each
 from nbclient import NotebookClient
 from plain import CHAPTERS
 
@@ -85,7 +86,7 @@ class Kernel:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@each
+@pytest.mark.parametrize("text", run_each(TEXTS))
 def test_a_learner_runs_the_notebook_then_puts_the_solutions_in_and_every_check_passes(text):
     blank = given(text)
     asked = [name for cell in blank.cells if cell.cell_type == "code" for name in grading.checks(cell.source)]

@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import wheels
+from built import run_each
 
 import notebooks
 
@@ -61,7 +62,7 @@ def alone(built, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)  # on a busy machine; alone a chapter takes a minute at most
-@pytest.mark.parametrize("chapter", notebooks.texts([]), ids=lambda text: text.stem)
+@pytest.mark.parametrize("chapter", run_each(notebooks.texts([])))
 def test_a_participants_notebook_runs_to_its_end_with_nothing_but_the_wheel(alone, chapter, tmp_path):
     (notebook,) = wheels.written([chapter.stem], tmp_path)
     wheels.run(alone, notebook)

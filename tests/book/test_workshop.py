@@ -1,5 +1,6 @@
 """The kit of a workshop: participants get no answer, the instructor all of them, and a page is a page."""
 
+import csv
 import re
 import subprocess
 import sys
@@ -13,7 +14,9 @@ import workshop
 from built import CHROMIUM
 from plain import CHAPTERS
 
+import notebooks
 from compresslab.exercises.answers import questions
+from compresslab.teaching import records
 
 TEXTS = sorted(CHAPTERS.glob("*.md"))
 TWO = [TEXTS[0], TEXTS[3]]
@@ -67,6 +70,22 @@ def test_participants_get_notebooks_and_handouts(kit):
     given = "".join(path.read_text(encoding="utf-8") for path in kit.glob("participants/*/*.*"))
     assert "Solution" not in given
     assert 'claim("' not in given
+
+
+def test_participants_are_told_versions_sizes_and_where_to_begin(kit):
+    people, said = kit / "participants", workshop.welcome(TWO, "it.whl", offline=False)
+    assert (people / "constraints.txt").read_bytes() == (notebooks.ROOT / "constraints.txt").read_bytes()
+    assert '-c constraints.txt "it.whl" jupyterlab' in said
+    with records.path("sizes.csv").open(encoding="utf-8", newline="") as file:
+        fetched = [f"{int(row['Fetches, MB']):,}" for row in csv.DictReader(file)]
+    assert len(fetched) >= 4
+    assert all(f" {size} " in said for size in fetched)
+    assert (people / re.search(r"jupyter lab (\S+)", said)[1]).is_file()
+    assert not any(size in workshop.welcome(TWO, "it.whl", offline=True) for size in fetched)
+
+
+def test_the_plans_of_the_kit_have_no_mark_of_their_maker(kit):
+    assert "\n%" not in (kit / "instructor" / "routes.md").read_text(encoding="utf-8")
 
 
 def test_the_guide_names_what_lies_there_and_nothing_else(kit):

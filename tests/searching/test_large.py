@@ -41,6 +41,7 @@ def main():
 
 @needs_proc
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_a_greedy_plan_of_eleven_million_weights_and_its_repair_take_three_minutes_and_two_gigabytes():
     """Seconds of the processor: a machine that others use too must not decide."""

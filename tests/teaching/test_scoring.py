@@ -85,6 +85,7 @@ def test_hundred_hostile_files_are_scored_or_refused():
 
 @needs_proc
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1800)
 def test_ten_thousand_hostile_files_are_scored_or_refused():
     check(in_a_fresh_process(10_000, 1, module="tests.teaching.test_scoring"), 10_000)
