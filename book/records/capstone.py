@@ -1,4 +1,4 @@
-"""Remake the worked solution of chapter 22, step by step: fewer than 950 bytes that read digits.
+"""Remake the worked solution of the capstone, step by step: fewer than 950 bytes that read digits.
 
 Run from the root of the repository: python book/records/capstone.py [seed ...] [--final]
 

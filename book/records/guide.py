@@ -331,7 +331,8 @@ class Timed:
     @property
     def name(self) -> str:
         neurons = {"all": "all neurons", "half": "half of the neurons"}[self.row["neurons"]]
-        return f"{neurons}, {self.row['numbers']}, {self.row['runs in']}"
+        numbers = self.row["numbers"].replace("int8 of chapter 08", "integers alone")
+        return f"{neurons}, {numbers}, {self.row['runs in']}"
 
     @property
     def loss(self) -> float:
