@@ -325,7 +325,9 @@ def outcome(path, into):
         return "refused" if len(str(error)) <= 500 else "refused at length"
     encode(model, plain=True)  # a valid model can be saved again, which checks every code and level
     if not isinstance(model, Kinds):
-        model(images().to(next(model.parameters(), images()).dtype))  # an integer network has none
+        channels = getattr(getattr(model, "config", None), "channels", 1)  # a changed file may be of colours
+        shown = images().expand(-1, channels, -1, -1)
+        model(shown.to(next(model.parameters(), shown).dtype))  # an integer network has none
     return "loaded"
 
 
