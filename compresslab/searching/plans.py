@@ -122,9 +122,9 @@ class Plan:
             return copy_of(small) if small is model else small
         if train is not None:
             small = self._learned(small, schemes, bool(gone), train)
-        chosen = {name: schemes.pop(name) for name in set(schemes) - set(gone)} if repair is not None else {}
-        if chosen and repair is not None:
-            small = reconstruct(small, chosen, repair, plain=True)
+        if repair is not None:
+            chosen = {name: schemes.pop(name) for name in list(schemes) if name not in gone}
+            small = reconstruct(small, chosen, repair, plain=True) if chosen else small
         return quantize(small, schemes) if schemes else small
 
     def _thinned(self, model: nn.Module, data: Any, objective: Any, repair: Any = None) -> nn.Module:
