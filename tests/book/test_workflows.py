@@ -13,6 +13,7 @@ import tarfile
 import tomllib
 from pathlib import Path
 
+import pdf
 import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
@@ -89,6 +90,21 @@ def test_a_workflow_runs_what_the_makefile_runs(place, command):
         assert command in known or command.removeprefix("python ") in readme
     else:
         assert next(word for word in words if word != "sudo") in ELSEWHERE
+
+
+def test_where_the_book_is_printed_a_chinese_font_is_installed():
+    """`make test` and `make proof` print a part of it, and skip that where there is no font."""
+    (font,) = re.findall(r"apt-get install (\S+);", pdf.INSTALL)
+    printing = {"make test", "make pdf", "make proof"}
+    bare_machine = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert re.search(rf"fc-list :lang=zh .*missing\+=\([^)]*\b{font}\)", bare_machine)
+    assert bare_machine.index(font) < bare_machine.index("\nmake test")
+    printed = {place for place, command in commands() if command in printing}
+    for place in printed:
+        steps = [command for where, command in commands() if where == place]
+        first = next(number for number, command in enumerate(steps) if command in printing)
+        assert any(font in command for command in steps[:first]), place
+    assert len(printed) >= 4
 
 
 def test_the_pythons_tried_are_those_promised():
