@@ -83,12 +83,10 @@ def order_of(model: nn.Module, names: Iterable[str], inputs: Any) -> list[str]:
     """Return the layers that a run reaches, in the order in which it does."""
     met: dict[str, None] = {}
 
-    def watch(name: str) -> Any:
-        return model.get_submodule(name).register_forward_pre_hook(lambda *_: met.setdefault(name) and None)
-
     with ExitStack() as hooks, evaluating(model), step_by_step(), torch.no_grad():
         for name in names:
-            hooks.enter_context(watch(name))
+            layer = model.get_submodule(name)
+            hooks.enter_context(layer.register_forward_pre_hook(lambda *_, name=name: met.setdefault(name)))
         call(model, fitted(inputs, model))
     return list(met)
 
