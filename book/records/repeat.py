@@ -3,10 +3,11 @@
 Run from the root of the repository: python book/records/repeat.py [--list] [script ...]
 
 An experiment is a script of this folder that says where its record goes. It comes after those that it imports
-or whose files it reads. What has finished stands in build/records, with digests of the scripts and of the
-record: if one of them differs, the script runs, and takes from its finished runs what it can. Delete
-build/records to begin anew. With names only these run; --list says what would run, and how long each takes,
-as its docstring tells.
+or whose files it reads. What has finished stands in finished.json beside this script, with the seconds of it
+and digests of the scripts and of the record: if one of them differs, the script runs, and takes from its
+finished runs in build/records what it can. The file goes with the code, so that one repetition of all may
+take several sittings, and a reader sees what was repeated. Delete it and build/records to begin anew. With
+names only these run; --list says what would run, and how long each takes, as its docstring tells.
 """
 
 import argparse
@@ -22,11 +23,10 @@ from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
 
-from runs import WORK
-
 from compresslab.teaching import records
 
 HERE = Path(__file__).parent
+FINISHED = HERE / "finished.json"
 FIRST, LAST = "train_checkpoints", ("drawing", "speed", "kernels")  # LAST: they look at what the others made
 ARGUMENTS = {
     "neuron_criteria": ("article",),
@@ -135,7 +135,6 @@ class Finished:
         finally:
             seconds = before + time.perf_counter() - begun
             self.known[one.name] = {"done": done, "seconds": round(seconds, 1), "digests": one.digests()}
-            self.file.parent.mkdir(parents=True, exist_ok=True)
             self.file.write_text(json.dumps(self.known, indent=1) + "\n", encoding="utf-8")
         if not done:
             raise SystemExit(f"{one.name} ended with an error; the next run goes on there")
@@ -186,7 +185,7 @@ def main(*asked: str) -> None:
             f"no experiment: {', '.join(sorted(unknown))}; there are {[one.name for one in listed]}"
         )
     chosen = [one for one in listed if not given.scripts or one.name in given.scripts]
-    repeat(chosen, Finished(WORK / "finished.json"), given.list)
+    repeat(chosen, Finished(FINISHED), given.list)
 
 
 if __name__ == "__main__":

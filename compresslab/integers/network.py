@@ -19,7 +19,7 @@ from compresslab.integers.rules import (
 from compresslab.integers.steps import QuantizeInput
 from compresslab.models.builders import builder_of
 from compresslab.models.checking import copy_of
-from compresslab.models.inputs import fitted
+from compresslab.models.inputs import fitted, in_our_words
 from compresslab.models.tracing import Watching
 from compresslab.quantization.clipping import Clip, MinMax
 from compresslab.quantization.folding import fold_norms
@@ -111,7 +111,8 @@ def _observe(traced: fx.GraphModule, images: Iterable[Tensor], keep: bool) -> di
 
     watching = Watching(traced, seen, see)
     for few in images:
-        watching.run(few)
+        with in_our_words(traced, few):
+            watching.run(few)
     if not all(seen.values()):
         raise CompressionError(
             "No batches were given to calibrate on; pass some training images, for example "

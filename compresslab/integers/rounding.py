@@ -1,7 +1,7 @@
 """Activations that are rounded while a network trains, as integers will round them later."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -52,12 +52,10 @@ def rounded_activations(model: nn.Module, bits: int, clip: Clip = MinMax()) -> I
     def hook(layer: nn.Module, inputs: Any, x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         return _rounded(x, Grid.of(x.detach(), clip, bits))
 
-    handles = [layer.register_forward_hook(hook) for layer in layers]
-    try:
+    with ExitStack() as hooks:
+        for layer in layers:
+            hooks.enter_context(layer.register_forward_hook(hook))
         yield model
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _rounded(x: Float[Tensor, "..."], grid: Grid) -> Float[Tensor, "..."]:

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from compresslab.integers.layers import IntegerLayer
 from compresslab.models.inputs import Inputs, answers_of, call, each_tensor, fitted, rows_of
-from compresslab.models.tracing import device_of, evaluating
+from compresslab.models.tracing import device_of, evaluating, step_by_step
 from compresslab.quantization.layers import QuantizedLayer
 
 # Which argument of a product holds the rows whose length each output sums over.
@@ -111,15 +111,12 @@ class Counting(TorchDispatchMode):
 @contextmanager
 def _one_by_one() -> Iterator[None]:
     """Let torch run recurrent and attention layers by single operations, not by one that hides them."""
-    fast = torch.backends.mha.get_fastpath_enabled()
     mkldnn = torch.backends.mkldnn.set_flags(False)  # the values before; its ``flags`` warns of others
-    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
+        with step_by_step(), torch.no_grad(), torch.backends.cudnn.flags(enabled=False):
             yield
     finally:
         torch.backends.mkldnn.set_flags(mkldnn[0])
-        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def time_batches(

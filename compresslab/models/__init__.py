@@ -22,6 +22,7 @@ from compresslab.models.tracing import (
     device_of,
     evaluating,
     has_hooks,
+    step_by_step,
     trace,
 )
 
@@ -30,6 +31,6 @@ __all__ = [
     "BUILDERS", "Inputs", "LayerTracer", "Network", "Watching", "Weight", "answers_of", "arguments_of",
     "article", "assigned", "build", "builder_of", "call", "channel_axis", "check_model", "copy_of",
     "device_of", "each_tensor", "evaluating", "fitted", "has_hooks", "in_our_words", "layer_weights",
-    "lenet5", "lenet_300_100", "residual", "rows_of", "shapes_in", "shapes_of", "trace",
+    "lenet5", "lenet_300_100", "residual", "rows_of", "shapes_in", "shapes_of", "step_by_step", "trace",
 ]
 # fmt: on

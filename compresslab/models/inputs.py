@@ -40,7 +40,7 @@ def in_our_words(model: nn.Module, inputs: Any) -> Iterator[None]:
         raise CompressionError(
             f"{type(model).__name__:.80} fails on inputs of shape {shapes_in(inputs)}: {reason:.200}. Give "
             "it what it was built for: one tensor, a tuple in the order of its arguments, or a mapping by "
-            "keyword."
+            "keyword; and its objective the targets that it compares."
         ) from error
 
 

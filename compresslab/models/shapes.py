@@ -8,8 +8,8 @@ from torch import Tensor, fx, nn
 from torch.func import functional_call
 
 from compresslab.errors import CompressionError
-from compresslab.models.inputs import each_tensor, shapes_in
-from compresslab.models.tracing import Replay
+from compresslab.models.inputs import each_tensor, rows_of, shapes_in
+from compresslab.models.tracing import Replay, step_by_step
 
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -19,7 +19,7 @@ def shapes_of(model: nn.Module, graph: fx.Graph, example: Any) -> dict[fx.Node, 
 
     The model's tensors are swapped for their shapes while this runs, so that no statistic can change. A
     batch of two is used whatever the example has, since a norm in training mode refuses one: every tensor
-    whose first axis is as long as that of the first counts as a batch.
+    whose first axis is as long as that of the first counts as a batch, unless the network cannot read this.
 
     Raises:
         CompressionError: the network cannot read an example of this shape.
@@ -30,24 +30,27 @@ def shapes_of(model: nn.Module, graph: fx.Graph, example: Any) -> dict[fx.Node, 
         for name, tensor in chain(module._parameters.items(), module._buffers.items())
         if tensor is not None
     }
-    lengths: list[int] = []
+    lengths, failures = rows_of(example), []
+    for batch in (2, *lengths[:1]):
 
-    def two(tensor: Tensor) -> Tensor:
-        lengths.extend(tensor.shape[:1])
-        shape = (2, *tensor.shape[1:]) if tensor.dim() and len(tensor) == lengths[0] else tensor.shape
-        return torch.empty(shape, dtype=tensor.dtype, device="meta")
+        def small(tensor: Tensor, batch: int = batch) -> Tensor:
+            shape = (batch, *tensor.shape[1:]) if tensor.shape[:1] == (lengths[0],) else tensor.shape
+            return torch.empty(shape, dtype=tensor.dtype, device="meta")
 
-    watcher = _Watcher(model, graph)
-    try:
-        with torch.no_grad():
-            functional_call(_Holder(model, watcher), metas, (each_tensor(example, two),), tie_weights=False)
-    except Exception as error:  # whatever the network's own code raises
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CompressionError(
-            f"{type(model).__name__:.80} fails at {watcher.at!r} on inputs of shape {shapes_in(example)}: "
-            f"{reason:.200}. Give an example that it can read."
-        ) from error
-    return watcher.seen
+        watcher = _Watcher(model, graph)
+        try:
+            with torch.no_grad(), step_by_step():
+                inputs = (each_tensor(example, small),)
+                functional_call(_Holder(model, watcher), metas, inputs, tie_weights=False)
+            return watcher.seen
+        except Exception as error:  # whatever the network's own code raises
+            failures.append((watcher.at, error))
+    (place, error), *_ = failures
+    reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    raise CompressionError(
+        f"{type(model).__name__:.80} fails at {place!r} on inputs of shape {shapes_in(example)}: "
+        f"{reason:.200}. Give an example that it can read."
+    ) from error
 
 
 class _Watcher(Replay):

@@ -1,13 +1,16 @@
 """One way to look into a run: trace a network down to its layers, replay it, and watch its values."""
 
 import inspect
+import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.backends import mha
+from torch.nn import functional
 from torch.nn.modules import transformer
 
 from compresslab.errors import CompressionError
@@ -15,6 +18,13 @@ from compresslab.errors import CompressionError
 _OPENED = (  # layers of torch that are made of layers
     *(nn.TransformerEncoder, nn.TransformerEncoderLayer, nn.TransformerDecoder, nn.TransformerDecoderLayer),
 )
+_QUESTIONS = (  # what these ask of their masks, and an answer that says nothing
+    (transformer, "_get_seq_len", lambda *_: None),
+    (transformer, "_detect_is_causal_mask", lambda *_: False),  # a hint for speed
+    (functional, "_none_or_dtype", lambda _: None),
+    (functional, "_canonical_mask", lambda mask, *_, **__: mask),
+)
+_OURS = (str(Path(torch.__file__).parent), str(Path(__file__).parent))  # what no user has written
 
 
 class LayerTracer(fx.Tracer):
@@ -73,18 +83,20 @@ def trace(model: nn.Module, inputs: Any = None) -> fx.Graph:
     before = set(vars(model))
     try:
         try:
-            with _readable():
+            with step_by_step(whole=True):
                 graph = LayerTracer(inputs, _OPENED).trace(model)
-        except Exception:  # with a mask, say, torch's own layers look at values
+        except Exception:  # torch's own layers are asked for what they look at values for
             graph = LayerTracer(inputs).trace(model)
         for node in graph.nodes:
             if node.op == "get_attr" and node.target in vars(model) and node.target not in before:
                 node.meta["constant"] = getattr(model, node.target)
         return graph
     except Exception as error:  # torch.fx raises whatever the traced code raises when it meets a proxy
+        theirs = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(_OURS)]
+        place = f" (line {theirs[-1].lineno}: {theirs[-1].line:.80})" if theirs else ""
         raise CompressionError(
-            f"torch.fx cannot trace this {type(model).__name__}: {error}. Write its forward method "
-            "without branches on tensor values."
+            f"torch.fx cannot trace this {type(model).__name__:.80}{place}: {error!s:.200}. Give it inputs "
+            "of its form, and write its forward method without branches on tensor values."
         ) from error
     finally:
         for name in set(vars(model)) - before:
@@ -153,13 +165,18 @@ def _of_tensors(value: Any) -> bool:
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
-    """Let torch's transformer layers run by the code that can be traced, and not by one fused operation."""
-    fast, length = mha.get_fastpath_enabled(), transformer._get_seq_len
+def step_by_step(whole: bool = False) -> Iterator[None]:
+    """Let torch's transformer layers run by their own code, and not by one fused operation.
+
+    ``whole`` also leaves out what that code asks of masks: attention, which is not looked into, asks again.
+    """
+    fast, questions = mha.get_fastpath_enabled(), [getattr(place, name) for place, name, _ in _QUESTIONS]
     mha.set_fastpath_enabled(False)
-    transformer._get_seq_len = lambda *_: None  # asks the input; it serves to recognise a mask alone
     try:
+        for place, name, answer in _QUESTIONS if whole else ():
+            setattr(place, name, answer)
         yield
     finally:
         mha.set_fastpath_enabled(fast)
-        transformer._get_seq_len = length
+        for (place, name, _), question in zip(_QUESTIONS, questions, strict=True):
+            setattr(place, name, question)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.func import functional_call
 
-from compresslab.models.inputs import fitted
+from compresslab.models.inputs import fitted, in_our_words
 from compresslab.models.tracing import Watching, evaluating
 from compresslab.surgery.graph import Graph, graph_of
 from compresslab.training.batching import Batches, Part, each, first_images, held, labelled, small
@@ -33,7 +33,9 @@ def watched(model: nn.Module, batches: Batches | None, criterion: str, look: Loo
 
     with evaluating(model), torch.no_grad():
         for batch in small(each(parts, criterion), AT_ONCE):
-            Watching(model, ends, see).run(fitted(batch.inputs, model))
+            inputs = fitted(batch.inputs, model)
+            with in_our_words(model, inputs):
+                Watching(model, ends, see).run(inputs)
             images += len(batch)
     return _by_layer(ends, sums, images)
 
@@ -110,7 +112,8 @@ def slopes(
     with evaluating(model), torch.enable_grad():
         for part in parts:
             run, probes = probed()
-            loss = objective(run, part.inputs, part.targets) * len(part)
+            with in_our_words(model, part.inputs):
+                loss = objective(run, part.inputs, part.targets) * len(part)
             found = torch.autograd.grad(loss, list(probes.values()), materialize_grads=True)
             for name, slope in zip(probes, found, strict=True):
                 seen = read(name, slope)

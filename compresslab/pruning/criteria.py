@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
-from compresslab.models.inputs import call, each_tensor, fitted
+from compresslab.models.inputs import answers_of, each_tensor, fitted
 from compresslab.models.parameters import layer_weights
-from compresslab.models.tracing import arguments_of, evaluating
+from compresslab.models.tracing import arguments_of, evaluating, step_by_step
 from compresslab.pruning.activity import weights_times_slopes
 from compresslab.pruning.neuron_criteria import (
     activation_variance,
@@ -124,11 +124,11 @@ def activation(model: nn.Module, batches: Batches | None = None) -> Scores:
             if (name := at.get((owner, parameter))) is not None:
                 squares[name] = squares[name] + read if name in squares else read
 
-    with ExitStack() as hooks, evaluating(model):
+    with ExitStack() as hooks, evaluating(model), step_by_step():
         for layer in {layer for layer, _ in at} | {m for m in model.modules() if isinstance(m, _ATTENTION)}:
             hooks.callback(layer.register_forward_pre_hook(add, with_kwargs=True).remove)
         for part in each(parts, "activation"):
-            call(model, fitted(part.inputs, model))
+            answers_of(model, part.inputs)
     unread = {names[id(value)]: value for value in weights.values() if names[id(value)] not in squares}
     squares |= {name: torch.zeros_like(unread[name]) for name in _idle(model, unread, first_images(parts))}
     return {n: value.abs() * squares[n].sqrt() for w, value in weights.items() if (n := w.name) in squares}

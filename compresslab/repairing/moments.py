@@ -8,6 +8,7 @@ width, not the number of images.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch.nn import functional
 
 from compresslab.errors import CompressionError
 from compresslab.models.inputs import call, fitted
-from compresslab.models.tracing import evaluating
+from compresslab.models.tracing import evaluating, step_by_step
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,16 +83,11 @@ def order_of(model: nn.Module, names: Iterable[str], inputs: Any) -> list[str]:
     """Return the layers that a run reaches, in the order in which it does."""
     met: dict[str, None] = {}
 
-    def watch(name: str) -> Any:
-        return model.get_submodule(name).register_forward_pre_hook(lambda *_: met.setdefault(name) and None)
-
-    hooks = [watch(name) for name in names]
-    try:
-        with evaluating(model), torch.no_grad():
-            call(model, fitted(inputs, model))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with ExitStack() as hooks, evaluating(model), step_by_step(), torch.no_grad():
+        for name in names:
+            layer = model.get_submodule(name)
+            hooks.enter_context(layer.register_forward_pre_hook(lambda *_, name=name: met.setdefault(name)))
+        call(model, fitted(inputs, model))
     return list(met)
 
 
@@ -120,11 +116,8 @@ def _met(model: nn.Module, layer: nn.Module, inputs: Any) -> list[tuple[Tensor, 
     """Run a network in evaluation mode; return what went into a layer and came out, for each of its calls."""
     found: list[tuple[Tensor, Tensor]] = []
     hook = layer.register_forward_hook(lambda _, *said: found.append((said[0][0], said[1])))
-    try:
-        with evaluating(model):
-            call(model, fitted(inputs, model))
-    finally:
-        hook.remove()
+    with hook, evaluating(model), step_by_step():
+        call(model, fitted(inputs, model))
     return found
 
 

@@ -14,7 +14,7 @@ from compresslab.quantization.quantizing import Schemes, quantize
 from compresslab.repairing.moments import Moments, can_be_seen, moments_of, order_of
 from compresslab.repairing.rounding import ColumnByColumn, Rounding
 from compresslab.training.augmenting import random_affine
-from compresslab.training.batching import Batches, Split, each, images_of, small
+from compresslab.training.batching import Batches, Split, each, small
 
 _AT_ONCE = 64  # images in one pass
 _BY_COLUMN = ColumnByColumn()
@@ -80,7 +80,7 @@ def reconstruct(
 
 def inputs_of(batches: Batches, verb: str) -> list[Any]:
     """Return the inputs of all batches, cut into small ones."""
-    return [images_of(part) for part in small(each(batches, verb), _AT_ONCE)]
+    return [part.inputs for part in small(each(batches, verb), _AT_ONCE)]
 
 
 def more_of(

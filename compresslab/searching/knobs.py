@@ -1,6 +1,8 @@
 """What can be turned in a network: schemes and shares of layers, neurons of groups; and what each bears."""
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from tqdm import tqdm
 from compresslab.errors import CompressionError
 from compresslab.models.inputs import answers_of, fitted
 from compresslab.models.parameters import Weight, layer_weights
-from compresslab.models.tracing import evaluating
+from compresslab.models.tracing import evaluating, step_by_step
 from compresslab.searching.budgets import Space
 from compresslab.searching.greedy import Knob
 from compresslab.searching.plans import LayerPlan, Plan
@@ -136,22 +138,16 @@ class Knobs:
         """Estimate the multiplications of each weight: for each of its outputs, once for every place."""
         seen: dict[str, float] = {}
 
-        def watch(weight: Weight, output: Any) -> None:
+        def watch(weight: Weight, layer: nn.Module, inputs: Any, output: Any) -> None:
             tensor = output if isinstance(output, Tensor) else next(iter(output))
             outputs = max(1, weight.value.shape[weight.axis])
             seen[weight.name] = seen.get(weight.name, 0.0) + tensor.numel() * weight.value.numel() / outputs
 
         found = [weights[0] for weights in self.weights.values()]
-        hooks = [
-            weight.layer.register_forward_hook(lambda _, __, output, weight=weight: watch(weight, output))
-            for weight in found
-        ]
-        try:
-            with evaluating(self._model), torch.no_grad():
-                answers_of(self._model, fitted(self._example, self._model))
-        finally:
-            for hook in hooks:
-                hook.remove()
+        with ExitStack() as hooks, evaluating(self._model), step_by_step(), torch.no_grad():
+            for weight in found:
+                hooks.enter_context(weight.layer.register_forward_hook(partial(watch, weight)))
+            answers_of(self._model, fitted(self._example, self._model))
         return {weight.name: seen.get(weight.name, 0.0) for weight in found}
 
 

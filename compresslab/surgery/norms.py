@@ -5,8 +5,8 @@ import copy
 import torch
 from torch import nn
 
-from compresslab.models.tracing import device_of
-from compresslab.training.batching import Batches, each, images_of, small
+from compresslab.models.inputs import call, fitted
+from compresslab.training.batching import Batches, each, small
 
 _AT_ONCE = 100  # images for one mean and variance
 
@@ -44,7 +44,7 @@ def remeasure_norms(model: nn.Module, batches: Batches) -> nn.Module:
         norm.momentum = None  # torch then takes the average over all that it has seen
         norm.train()
     for batch in small(each(batches, "remeasure_norms"), _AT_ONCE):
-        result(images_of(batch).to(device_of(result)))
+        call(result, fitted(batch.inputs, result))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     return result.eval()

@@ -12,7 +12,6 @@ from compresslab.training.batching import (
     each,
     first_images,
     held,
-    images_of,
     labelled,
     parts_of,
     small,
@@ -48,7 +47,7 @@ __all__ = [
     "HardConcrete", "History", "Hoyer", "ImageData", "IntersectionOverUnion", "LabelSmoothing", "Loss",
     "MeanSquaredError", "Metric", "Objective", "Part", "Proximal", "Score", "Slimming", "SoftTargets",
     "Split", "TokenAccuracy", "add_gates", "check_collection", "check_protected", "cross_entropy", "datasets",
-    "digits", "distill", "each", "evaluate", "first_images", "freeze_gates", "held", "images_of", "labelled",
+    "digits", "distill", "each", "evaluate", "first_images", "freeze_gates", "held", "labelled",
     "norm_scales", "parts_of", "penalties", "random_affine", "rate", "read_out", "small", "stored", "train",
     "weights_in", "weights_of",
 ]

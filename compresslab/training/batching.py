@@ -166,13 +166,13 @@ def parts_of(batches: Any) -> Iterator[Part]:
 def _part(item: Any) -> Part:
     if isinstance(item, Split | Batch):
         return item
-    if isinstance(item, Tensor | Mapping):
-        return Batch(item)
-    if isinstance(item, tuple | list) and len(item) in (1, 2):
-        return Batch(*item)
-    kind = f"{len(item)} parts" if isinstance(item, tuple | list) else f"a {type(item).__name__:.80}"
+    pair = item if isinstance(item, tuple | list) else (item,)
+    if len(pair) in (1, 2) and rows_of(pair[0]):
+        return Batch(*pair)
+    kind = f"{len(pair)} parts" if len(pair) > 2 else f"a {type(pair[0] if pair else item).__name__:.80}"
     raise CompressionError(
-        f"A batch of {kind} was given; give (inputs, targets), where several inputs are a tuple or a mapping."
+        f"A batch of {kind} was given; give (inputs, targets), where inputs are a tensor, such as "
+        "torch.from_numpy makes, and several are a tuple or a mapping."
     )
 
 
@@ -213,11 +213,6 @@ def labelled(batches: Batches | None, model: nn.Module, criterion: str) -> Itera
 def held(batches: Batches | None) -> list[Part]:
     """Return the batches in a list, so that they can be gone through twice."""
     return list(parts_of(batches))
-
-
-def images_of(part: Part) -> Any:
-    """Return the inputs of a part, with targets or without."""
-    return part.inputs
 
 
 def small(parts: Iterable[Part], size: int) -> Iterator[Part]:

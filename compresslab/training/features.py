@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from compresslab.errors import CompressionError, one_of
 from compresslab.models.inputs import shapes_in
+from compresslab.models.tracing import step_by_step
 
 Answers = Mapping[str, Tensor]  # of layers, by name
 
@@ -98,7 +99,7 @@ class Along(nn.Linear):
 @contextmanager
 def heard(model: nn.Module, names: Collection[str], whose: str, key: Any) -> Iterator[dict[str, Tensor]]:
     """Hear what layers (``""`` is all) answer while a network runs; of one that runs twice, the first."""
-    found, layers, held = {}, dict(model.named_modules()), []
+    found, layers = {}, dict(model.named_modules())
 
     def hear(name: str, answer: Any) -> None:
         parts = dict(enumerate(answer)) if isinstance(answer, tuple | list) else answer
@@ -110,14 +111,11 @@ def heard(model: nn.Module, names: Collection[str], whose: str, key: Any) -> Ite
             )
         found.setdefault(name, part.clone())  # what follows may change it in place
 
-    try:
+    with ExitStack() as hooks, step_by_step():
         for name in names:
             layer = layers[one_of(name, layers, f"layer of the {whose}")]
-            held.append(layer.register_forward_hook(lambda *said, name=name: hear(name, said[-1])))
+            hooks.enter_context(layer.register_forward_hook(lambda *said, name=name: hear(name, said[-1])))
         yield found
-    finally:
-        for handle in held:
-            handle.remove()
     if missing := [name for name in names if name not in found]:
         raise CompressionError(
             f"The layer {missing[0]!r:.80} of the {whose} did not run; name one that does."

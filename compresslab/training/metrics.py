@@ -196,7 +196,8 @@ def class_loss(answers: Tensor, targets: Tensor, reduction: str = "mean") -> Flo
         return functional.binary_cross_entropy_with_logits(
             answers.flatten(), targets.to(answers.dtype), reduction=reduction
         )
-    return functional.cross_entropy(answers, targets, reduction=reduction)
+    whole = isinstance(targets, Tensor) and not targets.is_floating_point()  # numbers of any width
+    return functional.cross_entropy(answers, targets.long() if whole else targets, reduction=reduction)
 
 
 def classes_of(answers: Tensor, targets: Any) -> Int[Tensor, " examples"]:
@@ -206,13 +207,14 @@ def classes_of(answers: Tensor, targets: Any) -> Int[Tensor, " examples"]:
         CompressionError: there is not one answer for each label, with a value for every class.
     """
     whole = isinstance(targets, Tensor) and targets.dim() == 1 and not targets.is_floating_point()
-    classes = int(targets.max()) + 1 if whole and len(targets) else 1
+    low, high = (int(end) for end in targets.long().aminmax()) if whole and len(targets) else (0, 0)
     logits = 2 if _one_logit(answers) else answers.shape[1] if answers.dim() == 2 else 0
-    if not whole or len(answers) != len(targets) or logits < classes:
+    if not whole or low < 0 or len(answers) != len(targets) or logits <= high:
+        kind = f"{targets.dtype}, {low} to {high}" if whole else getattr(targets, "dtype", "no tensor")
         raise CompressionError(
-            f"An answer with {classes} or more values was expected for each of {shapes_in(targets)} labels, "
-            f"but the network gave {shapes_in(answers)}. Check the reshaping before its last layers and its "
-            "classes; for another task give its metric, such as MeanSquaredError()."
+            f"An answer with {high + 1} or more values was expected for each of {shapes_in(targets)} labels "
+            f"({kind}), but the network gave {shapes_in(answers)}. Give pairs (inputs, labels), labels as "
+            "whole numbers from 0; for another task give its metric, such as MeanSquaredError()."
         )
     return (answers.flatten() > 0).long() if _one_logit(answers) else answers.argmax(1)
 

@@ -133,3 +133,9 @@ def test_the_makefile_says_the_hours_that_the_scripts_say():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     (told,) = re.findall(r"^records:.*, some (\d+) hours", makefile, re.MULTILINE)
     assert abs(int(told) - hours) <= 1
+
+
+def test_what_is_said_to_be_finished_is_an_experiment_that_ended():
+    known = repeat.Finished(repeat.FINISHED).known
+    assert set(known) <= {one.name for one in repeat.experiments()}
+    assert all(one["done"] and one["seconds"] > 0 for one in known.values())

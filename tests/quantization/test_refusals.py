@@ -212,7 +212,7 @@ WEIGHT_NORM = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2
     (lambda: round_while(nn.Linear(2, 2), 4), "A Linear without a ReLU layer was given"),
     (lambda: round_while(nn.ReLU(), 1), "1 was asked for the bits of an activation"),
     (lambda: fold_norms(NORMED), "norm '1' keeps no running statistics"),
-    (lambda: trace(Branching()), r"cannot trace this Branching.*without branches"),
+    (lambda: trace(Branching()), r"cannot trace this Branching \(line \d+: .*\).*without branches"),
     (lambda: fixed_point(torch.tensor([1.0, 2.0**30])), r"1\.07e\+09 times finer than the sums"),
     (
         lambda: sum_of((2**31 - 1) // (127 * 128) + 1),
@@ -381,6 +381,8 @@ NOT_FINITE = torch.zeros(3, 1, 28, 28).index_fill(0, torch.tensor([1]), math.nan
     (NOT_FINITE, r"activations of 'images': .* values NaN"),
     (3, "A int was given to calibrate on; give a tensor of images, a split, or an iterable"),
     ([{"x": torch.zeros(2)}], "A batch to calibrate on holds a dict"),
+    (torch.zeros(3, 1, 28, 28, dtype=torch.int64), r"fails on inputs of shape \(3, 1, 28, 28\)"),
+    (torch.zeros(3, 1, 9, 9), r"fails on inputs of shape \(3, 1, 9, 9\)"),
 )
 def test_calibration_needs_finite_images(asked, words):
     refuse(lambda: quantize_activations(network(), asked), words)

@@ -62,6 +62,24 @@ def test_the_argument_and_all_weights_stay():
     }
 
 
+class Two(nn.Module):
+    """Add two inputs, of which the second has a name."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+
+    def forward(self, left, *, right):
+        return self.norm(left + right)
+
+
+def test_a_network_of_several_inputs_in_doubles_is_measured_as_well():
+    left, right = torch.rand(2, 50, 3, generator=torch.Generator().manual_seed(0))
+    small = remeasure_norms(Two().double(), {"left": left, "right": right})
+    wanted = (left + right).double().mean(0)
+    assert torch.allclose(small.norm.running_mean, wanted, atol=1e-6)  # the inputs are of single precision
+
+
 def test_without_images_it_is_refused():
     with pytest.raises(CompressionError, match="remeasure_norms"):
         remeasure_norms(models.residual(), IMAGES[:0])

@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from compresslab import data, models
 from compresslab.errors import CompressionError
 from compresslab.measuring.comparison import compare
 from compresslab.measuring.report import measure
+from compresslab.pruning import criteria
 from compresslab.pruning.criteria import activation, gradient
 from compresslab.pruning.scanning import sensitivity
 from compresslab.training.accuracy import Accuracy, Score, evaluate
@@ -169,6 +171,8 @@ NO_DATA = [
     ),
     (lambda: [(IMAGES, LABELS, LABELS)], r"A batch of 3 parts was given; give \(inputs, targets\)"),
     (lambda: ["words"], r"A batch of a str was given; give \(inputs, targets\)"),
+    (lambda: [(IMAGES.numpy(), LABELS.numpy())], r"A batch of a ndarray was given;.*torch.from_numpy"),
+    (lambda: [()], "A batch of a tuple was given"),
     (lambda: 3, "A int was given as data; give a Split, a DataLoader or a list"),
 ]
 
@@ -228,6 +232,58 @@ def test_answers_that_are_nan_are_refused_and_not_counted_as_class_zero():
     for verb in (evaluate, measure):
         with pytest.raises(CompressionError, match="30 of 30 answers hold NaN; look for weights"):
             verb(model, SPLIT)
+
+
+WHOLE = [torch.int8, torch.int16, torch.int32, torch.uint8, torch.bool]
+
+
+@pytest.mark.parametrize("dtype", WHOLE)
+def test_labels_are_whole_numbers_of_any_width(dtype):
+    of_two = LABELS % 2
+    long, short = ([(IMAGES, of_two.to(kind))] for kind in (torch.int64, dtype))
+    assert evaluate(network(), short) == evaluate(network(), long)
+    assert torch.equal(evaluate(network(), short).hits, evaluate(network(), long).hits)
+    for one, other in zip(*(gradient(network(), kind).values() for kind in (short, long)), strict=True):
+        assert torch.equal(one, other)
+    histories = [train(network(), kind, validation=kind, epochs=1, progress=False) for kind in (short, long)]
+    assert histories[0] == histories[1]
+
+
+NO_LABELS = {
+    "none": (
+        None,
+        r"labels \(no tensor\).*[Gg]ive pairs \(inputs, labels\)",
+        "targets that it compares|needs labels",
+    ),
+    "a list": ([0] * 30, "no tensor", "targets that it compares"),
+    "floats": (LABELS.float(), r"\(30,\) labels \(torch.float32\)", "targets that it compares"),
+    "one-hot": (functional.one_hot(LABELS, 10), r"\(30, 10\) labels \(torch.int64\)", "targets that"),
+    "negative": (LABELS - 1, r"\(30,\) labels \(torch.int64, -1 to", "out of bounds"),
+    "too many": (LABELS + 9, "An answer with 1[0-9] or more values", "out of bounds"),
+    "too few": (LABELS[:7], r"each of \(7,\) labels", "targets that it compares"),
+}
+
+
+@pytest.mark.parametrize(("labels", "judged", "learned"), NO_LABELS.values(), ids=NO_LABELS)
+def test_what_are_no_labels_is_refused_in_words_by_all_who_read_them(labels, judged, learned):
+    batch = [(IMAGES, labels)]
+    for verb, message in (
+        (evaluate, judged),
+        (partial(train, epochs=1, progress=False), learned),
+        (gradient, learned),
+        (criteria.taylor, learned),
+    ):
+        with pytest.raises(CompressionError, match=message) as refusal:
+            verb(network(), batch)
+        assert len(str(refusal.value)) <= 500
+
+
+@pytest.mark.parametrize("look", [gradient, activation, criteria.taylor, criteria.mean_activation])
+def test_inputs_that_a_network_cannot_read_are_refused_by_every_criterion(look):
+    wide = torch.zeros(4, 1, 28, 28, dtype=torch.int64), torch.zeros(4, dtype=torch.int64)
+    for batch in (wide, ({"pictures": IMAGES}, LABELS)):
+        with pytest.raises(CompressionError, match=r"fails .*on inputs|Give it inputs of its form"):
+            look(network(), [batch])
 
 
 LOGITS, CLASSES = drawn(12, 4, 5, 6) - 0.5, (4 * drawn(12, 5, 6, seed=1)).long()
