@@ -210,10 +210,11 @@ def of_everything() -> list[Option]:
 def of_hundreds_of_bytes() -> list[Option]:
     """LeNets cut and trained as codes with a price on every bit; where fresh seeds were read, these alone."""
     found, made = records.load("smallest"), []
-    (teacher,) = (one for one in found["teachers"] if one["data"] == "digits")
+    teachers = {one["teachers"]: one for one in found["teachers"] if one["data"] == "digits"}
     for words in ("660", "950", "1400"):
         point = found["points"][f"digits {words}"]
         runs, widths = point.get("fresh", point["seeds"]), point["recipe"]["widths"][-1]
+        teacher = teachers[point["recipe"]["teachers"]]
         size = round(sum(column(runs, "bytes")) / len(runs))
         narrow = models.build(LENET5, dict(zip(("conv1", "conv2", "fc1"), widths, strict=True)))
         made.append(

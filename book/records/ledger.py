@@ -38,6 +38,7 @@ ROWS = (
     ("18", "deep compression", "pruned, clustered and coded"),
     ("19", "2 bits, repaired", "2 bits, per channel, repaired from 64 images"),
     ("20", "bits by search", "bits for each layer by search, untrained"),
+    ("20", "bits and neurons, repaired", "neurons cut, bits by search, repaired from 256 images"),
     ("20", "everything, trained", "neurons cut, codebooks, by search, trained"),
     ("21", "half, integers only", "half of the neurons, integers only, 8 bits"),
     ("22", "worked solution", "LeNet-5 of 4, 10 and 24 neurons, the capstone's four steps"),

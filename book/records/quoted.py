@@ -252,6 +252,7 @@ def kinds_lost(row: str, worst: bool) -> tuple[str, str]:
 GONE = "three quarters of the weights gone"
 one("kinds", "kinds", lambda: f"{len(records.load('kinds')['kinds'])}")
 one("kinds", "kinds_rows", lambda: f"{len(guide.of_kinds())}")
+one("kinds", "kinds_alone", lambda: f"{sum(d.p_value < 0.05 for d in guide.of_kinds().values())}")
 one("kinds", "kinds_shown", lambda: f"{sum(Holm([d.p_value for d in guide.of_kinds().values()]).shows)}")
 one("kinds", "kinds_worst", lambda: kinds_lost(GONE, worst=True)[0])
 one("kinds", "kinds_most", lambda: kinds_lost(GONE, worst=True)[1])

@@ -1,9 +1,9 @@
 """Time networks in torch, ONNX Runtime and OpenVINO on the machine at hand, for chapter 21.
 
 Run from the root of the repository, on a quiet machine: python book/records/speed.py
-The whole takes less than eight minutes. With --brief it only shows that the rows can be had, also on a busy
-machine: few rounds, little teaching, nothing compiled, and the processor's own time in place of the clock's.
-The record says so.
+With --brief it only shows that the rows can be had, also on a busy machine: few rounds, little teaching,
+nothing compiled, and the processor's own time in place of the clock's. The record says so.
+The whole takes less than eight minutes of one core.
 
 One thread computes. The networks are the article's and the residual one, with all their neurons and with
 half of them (cut by the Taylor criterion, then taught by the whole network). Files for runtimes come from
@@ -13,7 +13,9 @@ machine lacks is a row that says so.
 
 Rows are timed in turn, round by round, so that a busy moment meets all of them. A row's time is the median of
 the rounds, its spread their quartiles. The limits are torch's own products of two matrices and its copy of an
-array: the fastest of all rounds. At the end the script prints which marks hold.
+array: the fastest of all rounds. On a chip with AMX a second process measures the products again with these
+units switched off, by the processor's own time; --without-amx does only that, for the record that is there.
+At the end the script prints which marks hold.
 """
 
 import argparse
@@ -22,6 +24,8 @@ import json
 import os
 import platform
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -43,11 +47,13 @@ from compresslab.teaching import records
 
 RECORD = records.FOLDER / "speed.json"
 BATCHES = (1, 64)
+NUMBERS = ("float32", "int8")  # of the limits without AMX
 SIDES = (512, 1024)  # rows of the square matrices
 COPIED = {"cache": 2**17, "memory": 2**24}  # numbers of the array that is copied
 EPOCHS = {"article": 5, "residual": 8}  # of teaching the half network
+NO_AMX = {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_VNNI"}  # oneDNN, which multiplies for torch, reads it once
 ROUNDS, LEAST_MS = 41, 1.0  # a reading repeats short runs until they take so long together
-FEW_ROUNDS, FEW_EPOCHS = 5, 2  # with --brief
+FEW_ROUNDS, FEW_EPOCHS = 5, 2  # with --brief, and of products without AMX
 PACKAGES = ("torch", "onnx", "onnxruntime", "openvino")
 CHIP = ("amx_int8", "amx_bf16", "avx512_vnni", "avx_vnni", "avx512f", "avx2")
 # times faster than eager and than ONNX Runtime, both in floats with all neurons, at 64 images with AMX
@@ -270,6 +276,33 @@ def limits() -> dict[str, tuple[Callable[[], object], int]]:
     return found
 
 
+def best_of(shown: dict[str, tuple[Callable[[], object], int]], best: dict[str, float], clock) -> None:
+    """Keep for each limit the most that a round reached, in products or bytes a second."""
+    for name, (call, amount) in shown.items():
+        kind = name.split()[0]
+        call()
+        best[kind] = max(best.get(kind, 0.0), amount / seconds(call, 3, clock))
+
+
+def in_billions(best: dict[str, float]) -> dict[str, float]:
+    return {name: round(value / 1e9, 2) for name, value in best.items()}
+
+
+def limits_without_amx(rounds: int) -> dict[str, float]:
+    """Measure the products of floats and of int8 in a process whose torch leaves AMX alone."""
+    command = [sys.executable, __file__, "--products", str(rounds)]
+    done = subprocess.run(command, env=os.environ | NO_AMX, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def products(rounds: int) -> dict[str, float]:
+    # bfloat16 is left out: without its units torch falls back to a reference, which says nothing of a chip
+    shown, best = {name: one for name, one in limits().items() if name.split()[0] in NUMBERS}, {}
+    for _ in range(rounds):
+        best_of(shown, best, time.process_time)  # a busy machine has no part in the ratio
+    return in_billions(best)
+
+
 def machine() -> dict:
     """Say what computed, without its name in a network."""
     text = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").is_file() else ""
@@ -315,15 +348,15 @@ def counts(network: nn.Module) -> dict[str, int]:
 # ------------------------------------------------------------------ the clock
 
 
+def seconds(run: Callable[[], object], times: int, clock: Callable[[], float]) -> float:
+    start = clock()
+    for _ in range(times):
+        run()
+    return max(clock() - start, 1e-9) / times  # some clocks stand still for long
+
+
 def timed(rows: list[Row], rounds: int, clock: Callable[[], float]) -> dict[str, float]:
     """Fill the rows with times, round by round, and return the limits: billions a second."""
-
-    def seconds(run: Callable[[], object], times: int) -> float:
-        start = clock()
-        for _ in range(times):
-            run()
-        return max(clock() - start, 1e-9) / times  # some clocks stand still for long
-
     shown, best = limits(), dict[str, float]()
     calls = {
         (place, batch): (lambda run=row.run, x=digits.test.images[:batch]: run(x))
@@ -334,17 +367,14 @@ def timed(rows: list[Row], rounds: int, clock: Callable[[], float]) -> dict[str,
     often = {}
     for key, call in calls.items():
         call()
-        often[key] = min(50, max(1, round(LEAST_MS / 1000 / seconds(call, 3))))
+        often[key] = min(50, max(1, round(LEAST_MS / 1000 / seconds(call, 3, clock))))
     for done in range(rounds):
-        for name, (call, amount) in shown.items():
-            kind = name.split()[0]
-            call()
-            best[kind] = max(best.get(kind, 0.0), amount / seconds(call, 3))
+        best_of(shown, best, clock)
         for (place, batch), call in calls.items():
             call()  # what another row left in the caches is not this row's
-            rows[place].times[batch].append(1000 * seconds(call, often[place, batch]))
+            rows[place].times[batch].append(1000 * seconds(call, often[place, batch], clock))
         print(f"round {done + 1} of {rounds}, load {load()}", flush=True)
-    return {name: round(value / 1e9, 2) for name, value in best.items()}
+    return in_billions(best)
 
 
 # ------------------------------------------------------------------ the marks
@@ -377,13 +407,27 @@ def marks(record: dict) -> list[str]:
     return said
 
 
+def write(record: dict) -> None:
+    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--brief", action="store_true", help="see that the rows can be had")
-    brief, start = parser.parse_args().brief, time.perf_counter()
+    parser.add_argument("--without-amx", action="store_true", help="measure that limit alone")
+    parser.add_argument("--products", type=int, default=0, help=argparse.SUPPRESS)  # in a process of its own
+    asked, start = parser.parse_args(), time.perf_counter()
+    torch.set_num_threads(1)
+    if asked.products:
+        print(json.dumps(products(asked.products)))
+        return
+    if asked.without_amx:
+        record = records.load("speed") | {"without AMX": {"load": load(), **limits_without_amx(FEW_ROUNDS)}}
+        write(record)
+        return
+    brief = asked.brief
     rounds = FEW_ROUNDS if brief else ROUNDS
     clock = time.thread_time if brief else time.perf_counter
-    torch.set_num_threads(1)
     before, rows, counted = load(), list[Row](), {}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -410,7 +454,9 @@ def main() -> None:
         "rows": told,
     }
     record["marks"] = marks(record)
-    RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    if {"amx_int8", "amx_bf16"} & set(record["machine"]["has"]):
+        record["without AMX"] = {"load": load(), **limits_without_amx(FEW_ROUNDS)}
+    write(record)
     print("\n".join(record["marks"]), f"{time.perf_counter() - start:.0f} s", sep="\n")
 
 

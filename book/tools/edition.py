@@ -1,7 +1,8 @@
 """What this edition is: its version, its date, how to cite it, and under which licences its parts stand.
 
 As a Sphinx extension it writes this at the foot of each page, and into the page that says how to cite.
-Run as a script with a tag such as v0.1.0, it says whether that version is ready to be released.
+Run as a script with a tag such as v0.1.0, it says whether that version is ready to be released, and writes
+what changed in it into the file that is named behind the tag.
 """
 
 import os
@@ -82,6 +83,14 @@ def foot(page: str, title: str) -> str:
     return FOOT.format(title=title, version=version(), dated=dated(), up="../" * page.count("/"))
 
 
+def changes() -> tuple[str, str]:
+    """Return what CHANGELOG.md says of this version: its day, or what stands there instead, and its lines."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    heading = rf"^## {re.escape(version())}, (.*)\n((?:(?!## ).*\n?)*)"
+    found = re.search(heading, text, re.MULTILINE)
+    return (found[1], found[2].strip() + "\n") if found else ("missing", "")
+
+
 def unready(tag: str) -> list[str]:
     """Return what keeps a tag from being released; nothing where all is well."""
     told = []
@@ -89,8 +98,7 @@ def unready(tag: str) -> list[str]:
         told.append(f"the tag is {tag}, and pyproject.toml says {version()}")
     if str(citation()["version"]) != version():
         told.append(f"CITATION.cff says {citation()['version']}")
-    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    (heading,) = re.findall(rf"^## {re.escape(version())}, (.*)$", changes, re.MULTILINE) or ["missing"]
+    heading, _ = changes()
     if not re.fullmatch(r"\d{4}-\d\d-\d\d", heading):
         told.append(f"the section of {version()} in CHANGELOG.md bears no date: {heading}")
     return told
@@ -114,4 +122,7 @@ def setup(app) -> dict:
 if __name__ == "__main__":
     if faults := unready(sys.argv[1]):
         sys.exit("not ready: " + "; ".join(faults))
+    if len(sys.argv) > 2:
+        (target := Path(sys.argv[2])).parent.mkdir(exist_ok=True)
+        target.write_text(changes()[1], encoding="utf-8")
     print(f"{cited()} Ready to be released.")

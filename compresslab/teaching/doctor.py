@@ -27,7 +27,7 @@ from compresslab.training.accuracy import evaluate
 from compresslab.training.datasets import digits as shipped_digits
 
 PYTHONS, OLDEST_TORCH = ((3, 11), (3, 13)), (2, 9)
-MEMORY, DISK = 2 << 30, 1 << 30  # bytes free; a notebook of the book takes up to 1.5 GB
+MEMORY, DISK = 2 << 30, 1 << 30  # bytes free; a notebook of the book takes up to 1.8 GB
 SOON, LATE = 15.0, 60.0  # seconds: in which a kernel should answer, and after which nobody waits
 
 CALLED = f'"{sys.executable}"' if " " in sys.executable else sys.executable  # a remedy is there to be pasted

@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import exports
 import pytest
@@ -32,6 +33,7 @@ SEEN = """() => {
     const pixels = document.getElementById('draw-seen').getContext('2d').getImageData(0, 0, 28, 28).data;
     return [...Array(784).keys()].map(i => pixels[4 * i] / 255);
 }"""
+ALIKE = f"expected => ({SEEN})().every((value, i) => Math.abs(value - expected[i]) < 1e-3)"
 LINES = {  # strokes on a canvas of 280 by 280
     1: [[(140, 40), (140, 240)]],
     7: [[(70, 60), (210, 60), (120, 240)]],
@@ -47,6 +49,10 @@ def torch_answers() -> list[list[int]]:
     digits = cl.data.digits().test[: exports.DIGITS].images
     with torch.no_grad():
         return [cl.load(path)(digits).argmax(1).tolist() for path in exports.networks().values()]
+
+
+def paths() -> list[Path]:
+    return [*exports.networks().values()]
 
 
 def labels() -> list[int]:
@@ -127,11 +133,15 @@ class Page:
 
 
 @pytest.fixture(scope="module")
-def shared(browser) -> Iterator[Page]:
-    """One page with its networks loaded, for the tests that only use it."""
-    with serving() as address, Page(browser, address) as page:
+def shared(browser, request) -> Iterator[Page]:
+    """One page with its networks loaded, for the tests that only use it: as wide as a test asks, or 1280."""
+    how = {"viewport": {"width": getattr(request, "param", 1280), "height": 900}}
+    with serving() as address, Page(browser, address, **how) as page:
         page.start()
         yield page
+
+
+phone_and_desk = pytest.mark.parametrize("shared", [390, 1280], indirect=True)
 
 
 def test_nothing_heavy_is_asked_for_before_the_button_and_little_after_it(browser, address):
@@ -156,6 +166,34 @@ def test_the_answers_are_those_of_torch_on_a_hundred_digits(shared):
         same = sum(one == other for one, other in zip(column, expected, strict=True))
         # integers: the runtime rounds halves to even, and works out its factors in float32
         assert same >= (99 if name == "integers" else 100), name
+
+
+def test_a_confidence_is_the_probability_that_torch_gives(shared):
+    digits, shown = cl.data.digits().test[: exports.DIGITS].images, []
+    number = int(torch.stack([cl.load(path)(digits).softmax(1).amax(1) for path in paths()]).amin(0).argmin())
+    shared.window.select_option("#draw-digit", str(number))
+    shared.answered(str(number))
+    for name, path in zip(NAMES, paths(), strict=True):
+        expected = 100 * float(cl.load(path)(digits[number : number + 1]).softmax(1).amax())
+        shown.append(int(shared.window.text_content(f"#draw-{name} .confidence").removesuffix(" %")))
+        assert abs(shown[-1] - expected) <= (2 if name == "integers" else 0.6), name
+    assert min(shown) < 90, "the least sure answer of the hundred digits"
+
+
+def test_what_is_seen_is_the_digit_and_the_sliders_shift_it(shared):
+    window = shared.window
+    window.click("#draw-reset")
+    window.select_option("#draw-digit", "3")
+    shared.answered("3")
+    image = cl.data.digits().test[3:4].images[0, 0]
+    for right, down in ((0, 0), (3, 0), (3, -2)):
+        for slider, steps in {"right": right, "down": down}.items():
+            window.focus(f"#draw-{slider}")
+            while (now := int(window.input_value(f"#draw-{slider}"))) != steps:
+                window.keyboard.press("ArrowRight" if now < steps else "ArrowLeft")
+        expected = image.roll((down, right), (0, 1)).flatten().tolist()
+        window.wait_for_function(ALIKE, arg=expected, timeout=60_000)
+    window.click("#draw-reset")
 
 
 def test_integers_take_longer_than_floats_in_a_browser(shared):
@@ -186,6 +224,7 @@ def test_a_slider_shows_where_small_networks_fail(shared, slider, end):
     assert sum(right[True, n] for n in range(10)) < sum(right[False, n] for n in range(10))
 
 
+@phone_and_desk
 @pytest.mark.parametrize("digit", LINES)
 def test_what_the_mouse_draws_is_read(shared, digit):
     said = shared.draw(LINES[digit])
@@ -203,6 +242,7 @@ def test_a_drawing_in_a_corner_is_centred_and_scaled(shared):
     assert 19 <= max(int(rows.sum()), int(columns.sum())) <= 21
 
 
+@phone_and_desk
 def test_the_keyboard_chooses_a_digit_shifts_it_and_moves_the_sliders(shared):
     window = shared.window
     window.click("#draw-reset")
@@ -226,10 +266,11 @@ def test_the_keyboard_chooses_a_digit_shifts_it_and_moves_the_sliders(shared):
     assert shared.answered("1") == [one[1] for one in torch_answers()]
 
 
-def test_a_finger_draws_on_a_phone(browser, address):
-    with Page(browser, address, viewport={"width": 390, "height": 800}, has_touch=True) as page:
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_finger_draws_on_a_phone_and_on_a_wide_screen(browser, address, width):
+    with Page(browser, address, viewport={"width": width, "height": 800}, has_touch=True) as page:
         page.start()
-        assert page.window.evaluate(WIDTH) <= 390
+        assert page.window.evaluate(WIDTH) <= width
         page.window.click("#draw-clear")
         page.window.locator("#draw-pad").scroll_into_view_if_needed()
         line = page.context.new_cdp_session(page.window)

@@ -40,6 +40,19 @@ def test_a_tag_is_ready_when_every_file_says_its_version_and_the_day(monkeypatch
     assert edition.unready(tag) == ["CITATION.cff says 9.9"]
 
 
+def test_a_release_tells_what_changed_in_it_and_not_what_changed_before(monkeypatch, tmp_path):
+    version = edition.version()
+    (tmp_path / "pyproject.toml").write_text(f'[project]\nversion = "{version}"')
+    (tmp_path / "CHANGELOG.md").write_text(
+        f"# Changelog\n\n## 99.0, not released yet\n\n- Next.\n\n## {version}, 2026-12-24\n\n"
+        "- One,\n  and its end.\n\n- Two.\n\n## 0.0.1, 2026-01-01\n\n- Old.\n"
+    )
+    monkeypatch.setattr(edition, "ROOT", tmp_path)
+    assert edition.changes() == ("2026-12-24", "- One,\n  and its end.\n\n- Two.\n")
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n")
+    assert edition.changes() == ("missing", "")
+
+
 @pytest.fixture
 def site(tmp_path):
     foot = '<p>2026.<span class="downloads"></span></p>'

@@ -178,6 +178,7 @@ def of_distillation() -> Iterator[tuple[str, float, Grid]]:
         for student, rows in record["students"].items()
         for row, found in rows.items()
     ]
+    listed += [(row, found) for row, found in record["more rows"].items() if "tried" in found]
     for name, found in listed:
         setting = next(key for key in found if key not in ("rate", "tried", "seeds"))
         (first,) = {t[setting] for t in found["tried"] if t["rate"] != found["rate"]}

@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import handouts
+import nbformat
 import pytest
 from built import CHROMIUM, RAW
 from plain import CHAPTERS
@@ -27,6 +28,14 @@ pytest.importorskip("jupyterlab", reason="pip install jupyterlab")
 
 ROOT = Path(__file__).resolve().parents[2]
 THREE = ["02_symmetric", "07_training_through_quantization", "18_deep_compression"]
+UNMADE = [  # directives that nobody made plain: seen as fences, as a block of code, as a name in braces
+    ":::{note}\nRead this.\n:::",
+    "```{predict} What comes?\nNothing\n: Right.\n```",
+    "As {doc}`04_two_and_three_values` says.",
+]
+# A role is drawn as its name in braces with code behind it.
+ROLES = r"""() => [...document.querySelectorAll('.jp-MarkdownOutput code')]
+    .filter(one => /\{[a-z:-]+\}$/.test(one.previousSibling?.textContent ?? '')).length"""
 GIVEN = [text for text in sorted(CHAPTERS.glob("*.md")) if os.environ.get("PROOF") or text.stem == THREE[0]]
 
 pytestmark = [
@@ -50,6 +59,9 @@ def server(tmp_path_factory) -> Iterator[str]:
         (place / "books" / f"given_{text.name}").with_suffix(".ipynb").write_text(
             handouts.participant(text), encoding="utf-8"
         )
+    for number, source in enumerate(UNMADE):
+        raw = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(source)])
+        nbformat.write(raw, place / "books" / f"raw_{number}.ipynb")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -98,9 +110,11 @@ def window_on(browser, address: str, cells: list[dict]) -> Iterator:
             route.abort()
 
     window.route("**/*", only_this_machine)
-    window.goto(address)
+    window.goto(address, timeout=120_000)
     prose = sum(cell["cell_type"] == "markdown" for cell in cells)
-    drawn = "n => document.querySelectorAll('.jp-MarkdownCell .jp-MarkdownOutput').length === n"
+    # each comes empty, and is filled then
+    drawn = """n => { const all = [...document.querySelectorAll('.jp-MarkdownCell .jp-MarkdownOutput')];
+        return all.length === n && all.every(one => one.childElementCount > 0); }"""
     window.wait_for_function(drawn, arg=prose, timeout=120_000)
     if any("$" in "".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"):
         window.wait_for_function(
@@ -123,6 +137,14 @@ def opened(request, browser, server):
 def no_directive_is_seen(window) -> None:
     assert not RAW.findall("\n".join(window.locator(".jp-MarkdownOutput").all_inner_texts()))
     assert window.locator('.jp-MarkdownOutput code[class*="{"], .jp-MarkdownOutput mjx-merror').count() == 0
+    assert window.evaluate(ROLES) == 0
+
+
+@pytest.mark.parametrize("number", range(len(UNMADE)))
+def test_a_raw_directive_would_be_seen(browser, server, number):
+    cells = [{"cell_type": "markdown", "source": UNMADE[number]}]
+    with window_on(browser, server.format(f"raw_{number}"), cells) as window, pytest.raises(AssertionError):
+        no_directive_is_seen(window)
 
 
 @pytest.mark.parametrize("text", GIVEN, ids=lambda path: path.stem)

@@ -4,6 +4,7 @@ import copy
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import speed
@@ -113,6 +114,29 @@ def test_rows_take_turns_and_each_is_timed_in_every_round(monkeypatch):
     assert len(turns) >= 6
 
 
+def test_without_amx_a_process_of_its_own_leaves_the_units_alone(monkeypatch):
+    asked = {}
+
+    def run(command, env, **how):
+        asked.update(command=command[1:], isa=env["ONEDNN_MAX_CPU_ISA"], **how)
+        return SimpleNamespace(stdout='{"float32": 2.0, "int8": 7.0}')
+
+    monkeypatch.setattr(speed.subprocess, "run", run)
+    assert speed.limits_without_amx(4) == {"float32": 2.0, "int8": 7.0}
+    assert asked["command"] == [speed.__file__, "--products", "4"]
+    assert asked["isa"] == "AVX512_CORE_VNNI"
+    assert asked["check"]
+
+
+def test_of_the_limits_without_amx_only_float32_and_int8_are_measured(monkeypatch):
+    called = []
+    names = ("float32 6", "float32 12", "bfloat16 6", "int8 6", "cache")
+    shown = {name: (lambda name=name: called.append(name), 10**9) for name in names}
+    monkeypatch.setattr(speed, "limits", lambda: shown)
+    assert set(speed.products(2)) == {"float32", "int8"}
+    assert set(called) == {"float32 6", "float32 12", "int8 6"}
+
+
 def test_csr_computes_what_the_dense_network_does():
     model = speed.checkpoints.load("lenet_300_100")
     sparse = speed.cl.prune_weights(copy.deepcopy(model), speed.criteria.magnitude, 0.9)
@@ -165,4 +189,5 @@ def test_the_stored_record_is_whole():
                 assert 0 < low <= median <= high
             assert one["bytes"] > 20_000
             assert 100 < one["right"] <= 1000
+    assert set(found["without AMX"]) == {"load", *speed.NUMBERS}
     assert "/" not in json.dumps(found["machine"])

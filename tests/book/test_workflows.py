@@ -3,16 +3,19 @@
 Nothing here asks the forge: what only it can answer is seen after publication.
 """
 
+import ast
 import base64
 import hashlib
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tarfile
 import tomllib
 from pathlib import Path
 
+import pdf
 import pytest
 import yaml
 from packaging.specifiers import SpecifierSet
@@ -48,6 +51,17 @@ def jobs() -> list[tuple[str, dict]]:
     return [(f"{path.stem}/{name}", job) for path in FLOWS for name, job in flow(path)["jobs"].items()]
 
 
+def imported(script: Path) -> set[str]:
+    """Return the modules that a script imports when it begins."""
+    tree = ast.parse(script.read_text(encoding="utf-8"))
+    names = [
+        [one.module] if isinstance(one, ast.ImportFrom) else [name.name for name in one.names]
+        for one in tree.body
+        if isinstance(one, ast.Import | ast.ImportFrom)
+    ]
+    return {name.split(".")[0] for several in names for name in several}
+
+
 def commands() -> list[tuple[str, str]]:
     """Return every command that a workflow runs, with where it stands."""
     steps = ((place, step.get("run", "")) for place, job in jobs() for step in job["steps"])
@@ -78,8 +92,13 @@ def test_a_workflow_runs_what_the_makefile_runs(place, command):
         assert words[1] in TARGETS
         for setting in words[2:]:
             assert f"$({setting.split('=')[0]})" in MAKEFILE or f"$(if $({setting.split('=')[0]})" in MAKEFILE
-    elif words[0].startswith("python") and words[1].endswith(".py"):
+    elif words[0] == ".venv/bin/python":
         assert (ROOT / words[1]).is_file()
+        steps = [line for where, line in commands() if where == place]
+        before = steps[: steps.index(command)]
+        assert any(line.startswith("make ") for line in before), "there is no .venv yet"
+    elif words[0].startswith("python") and words[1].endswith(".py"):
+        assert imported(ROOT / words[1]) <= sys.stdlib_module_names, "nothing is installed for that Python"
     elif "pip install" in command:
         install = re.sub(r"-c constraints.txt ", "", MAKEFILE.replace("$(BIN)/", ""))
         assert re.sub(r"-c constraints.txt ", "", command) in install
@@ -89,6 +108,21 @@ def test_a_workflow_runs_what_the_makefile_runs(place, command):
         assert command in known or command.removeprefix("python ") in readme
     else:
         assert next(word for word in words if word != "sudo") in ELSEWHERE
+
+
+def test_where_the_book_is_printed_a_chinese_font_is_installed():
+    """`make test` and `make proof` print a part of it, and skip that where there is no font."""
+    (font,) = re.findall(r"apt-get install (\S+);", pdf.INSTALL)
+    printing = {"make test", "make pdf", "make proof"}
+    bare_machine = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert re.search(rf"fc-list :lang=zh .*missing\+=\([^)]*\b{font}\)", bare_machine)
+    assert bare_machine.index(font) < bare_machine.index("\nmake test")
+    printed = {place for place, command in commands() if command in printing}
+    for place in printed:
+        steps = [command for where, command in commands() if where == place]
+        first = next(number for number, command in enumerate(steps) if command in printing)
+        assert any(font in command for command in steps[:first]), place
+    assert len(printed) >= 4
 
 
 def test_the_pythons_tried_are_those_promised():
@@ -140,6 +174,16 @@ def test_a_tag_is_released_only_after_its_wheel_was_tried():
     release = flow(ROOT / ".github" / "workflows" / "release.yml")["jobs"]
     assert release["publish"]["needs"] == "try"
     assert release["try"]["needs"] == "build"
+
+
+def test_a_tag_that_is_not_ready_is_refused_before_an_hour_of_tests():
+    steps = [command for place, command in commands() if place == "release/build"]
+    asks = next(place for place, step in enumerate(steps) if "edition.py ${{ github.ref_name }}" in step)
+    assert asks < steps.index("make test")
+    (notes,) = re.findall(r"--notes-file (\S+)", dict(commands())["release/publish"])
+    assert steps[asks].endswith(f" {notes}")
+    kept = flow(ROOT / ".github" / "workflows" / "release.yml")["jobs"]["build"]["steps"][-1]["with"]["path"]
+    assert notes in kept.split()
 
 
 def test_the_weekly_run_keeps_nothing_from_the_last_one():

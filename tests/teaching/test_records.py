@@ -11,7 +11,7 @@ import pytest
 import compresslab as cl
 from compresslab import data
 from compresslab.measuring.costs import stored_weights
-from compresslab.measuring.statistics import PairedDifference
+from compresslab.measuring.statistics import McNemar, PairedDifference
 from compresslab.teaching import records
 
 RECORD = records.load("deep_compression")
@@ -176,7 +176,10 @@ def smallest_uniform() -> dict:
     return min(kept, key=lambda one: one["plain"])
 
 
-@pytest.mark.parametrize(("kind", "counted", "share"), [("bits", "plain", 0.7), ("everything", "bytes", 0.5)])
+@pytest.mark.parametrize(
+    ("kind", "counted", "share"),
+    [("bits", "plain", 0.7), ("everything", "bytes", 0.5), ("repaired", "bytes", 0.5)],
+)
 def test_a_search_without_training_saves_what_was_asked(kind, counted, share):
     even = smallest_uniform()
     assert [SEARCH["setting"]["trials"][kind]] * 3 == [len(run["trials"]) for run in SEARCH[kind]]
@@ -185,6 +188,38 @@ def test_a_search_without_training_saves_what_was_asked(kind, counted, share):
         assert best[counted] <= run["greedy"][counted]
         assert best[counted] <= share * even[counted]
         assert best["validation"] >= SEARCH["shipped floats"]["validation"] - 5
+
+
+def test_a_repaired_search_saves_over_half_against_the_best_uniform_plan_repaired_alike():
+    """It may lose no more of validation than that plan does; both judges read images in pairs."""
+    floats, uniform = SEARCH["shipped floats"], SEARCH["shipped repaired uniform"]
+    widths = {**SEARCH["shipped uniform"], **{f"{bits}, repaired": one for bits, one in uniform.items()}}
+    kept = [one for one in widths.values() if one["validation"] >= uniform["2"]["validation"]]
+    assert min(kept, key=lambda one: one["bytes"]) == uniform["2"]
+    assert round(500 * SEARCH["setting"]["close"]) == floats["validation"] - uniform["2"]["validation"]
+    for run, counts in zip(SEARCH["repaired closely"], SEARCH["apart"]["repaired closely"], strict=True):
+        assert run["best"]["bytes"] <= 0.5 * uniform["2"]["bytes"]
+        assert run["best"]["validation"] >= uniform["2"]["validation"]
+        for judge in ("test", "mnist"):
+            ours, theirs = counts["2 bits, repaired"][judge]
+            assert ours >= theirs or not McNemar(ours, theirs).shows, judge
+
+
+@pytest.mark.parametrize("kind", ["bits", "everything", "repaired", "repaired closely"])
+def test_what_two_plans_read_apart_adds_up_to_what_each_reads(kind):
+    controls = {"3 bits": SEARCH["shipped uniform"]["3"]}
+    controls["2 bits, repaired"] = SEARCH["shipped repaired uniform"]["2"]
+    for run, counts in zip(SEARCH[kind], SEARCH["apart"][kind], strict=True):
+        for name, control in controls.items():
+            for judge in ("test", "mnist"):
+                ours, theirs = counts[name][judge]
+                assert ours - theirs == run["best"][judge] - control[judge]
+
+
+def test_the_repaired_file_is_what_the_record_says():
+    file, best = records.path("search/article_repaired.clab"), SEARCH["repaired closely"][0]["best"]
+    assert file.stat().st_size == best["bytes"]
+    assert abs(cl.evaluate(cl.load(file), data.digits()).correct - best["test"]) <= 1
 
 
 @pytest.mark.parametrize("seed", range(3))

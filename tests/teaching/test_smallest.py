@@ -5,9 +5,12 @@ import subprocess
 import sys
 
 import pytest
+import smallest
+import torch
 
 import compresslab as cl
-from compresslab import data
+from compresslab import data, models
+from compresslab.quantization import train_codes
 from compresslab.storage import encode
 from compresslab.teaching import records
 
@@ -51,6 +54,45 @@ for path in sys.argv[1:]:
     seconds = list(map(float, done.stdout.split()))
     assert len(seconds) == len(FILES)
     assert max(seconds) < 1, seconds
+
+
+def test_a_file_that_teaches_answers_in_floats_as_it_does_in_codes():
+    small = cl.load(records.path("smallest/mnist_lenet5_3030_0.clab"))
+    floats, images = smallest.in_floats(small), data.digits().validation.images[:100]
+    assert sum(weights.numel() for weights in floats.parameters()) == 31_770
+    torch.testing.assert_close(floats(images), small(images), rtol=1e-4, atol=1e-4)
+
+
+def test_an_exact_budget_counts_the_codes_and_an_ordinary_one_what_lies_between():
+    """What is asked lies between the two: so one price rises and the other falls."""
+    net = train_codes(models.lenet5(3, 6, 12, seed=0))
+    length = smallest.CodeLength(1.0)
+    codes = length.bits(net).item()
+    between = smallest.AllBits(net, length.lengths_of(net))().item()
+    asked = (codes + between) / 2
+    prices = {}
+    for exact in (False, True):
+        budget = smallest.Budget(asked, 100, 1e-5, exact=exact)
+        budget.step = 50  # here the whole budget holds already
+        budget(net)
+        assert budget.bits == pytest.approx(codes if exact else between)
+        prices[exact] = budget.price
+    assert (prices[True] > 1e-5) == (codes > asked)
+    assert (prices[False] > 1e-5) == (codes < asked)
+
+
+def test_the_price_of_an_exact_budget_moves_longer():
+    net = train_codes(models.lenet5(3, 6, 12, seed=0))
+    moved = {}
+    for exact in (False, True):
+        budget = smallest.Budget(100.0, 100, 1e-5, exact=exact)
+        budget(net)
+        for step in (69, 71, 94, 96):
+            budget.step, before = step, budget.price
+            budget(net)
+            moved[exact, step] = budget.price > before
+    assert [step for (exact, step), rises in moved.items() if rises and not exact] == [69]
+    assert [step for (exact, step), rises in moved.items() if rises and exact] == [69, 71, 94]
 
 
 def test_the_record_has_every_file_and_no_other():
