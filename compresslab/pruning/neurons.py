@@ -126,7 +126,7 @@ def _unprotected(graph: Graph, protect: Collection[Any]) -> list[Group]:
     """Return the groups that can be cut and have no protected layer."""
     check_collection(protect)
     layers = _weights(graph, graph.units.layers)
-    kept = {one.name for one in assigned(layers, dict.fromkeys(protect, True), "layer to protect")}
+    kept = {one.name for one in assigned(layers, dict.fromkeys(protect), "layer to protect")}
     free = [group for group in graph.free if not set(group.layers) & kept]
     if not free:
         raise CompressionError(f"{graph.name} has no neurons that could go:\n{graph!r:.400}")

@@ -1,6 +1,7 @@
 """Do the tests notice when the code is wrong? Change it in one place at a time, and see whether one fails.
 
-    python tests/bench/mutants.py [--count 300] [--only 3 17] [--quick] [--results build/mutants.jsonl]
+    python tests/bench/mutants.py [--count 300] [--only 3 17] [--quick] [--keep]
+                                  [--results build/mutants.jsonl]
 
 First the tests of the rooms run once, and it is written down which lines each runs. Then one process imports
 package and tests; for each mutant it forks, makes the change in the running code, and runs the tests that run
@@ -9,6 +10,9 @@ is tried again in a copy, against all tests of the rooms; --quick leaves that ou
 when it is known: what was killed is not run again, and what survived only after the tests have changed. A
 survivor that computes the same as the original is entered, by hand and with its reason, in
 equivalent_mutants.json; it counts neither way. The exit status is 1 where fewer than 95 % are noticed.
+
+Results belong to the tests and packages they came from. So what --keep writes into killers.json is none, only
+which test noticed each mutant: that one is tried first from then on, and a run elsewhere takes less long.
 """
 
 from __future__ import annotations
@@ -55,6 +59,7 @@ PRELOADED = (
     "pytest",
 )
 CANNOT, ENDED = 97, 98  # exit statuses that pytest does not use
+KILLERS = Path(__file__).with_name("killers.json")
 
 
 @dataclass
@@ -81,6 +86,10 @@ class Known:
         others = (test for tests in self.runs.get(mutant.file, {}).values() for test in tests)
         room = (test for test in self.seconds if room_of(test) == mutant.room)
         return self.running(mutant) or {HOUSE, *others, *room}
+
+    def order(self, first: str) -> Callable:
+        """Return the order in which to run tests: the first, then the quickest."""
+        return lambda item: (item.nodeid != first, self.seconds.get(item.nodeid, 0.0))
 
 
 @dataclass
@@ -136,6 +145,23 @@ def test_paths(*rooms: str) -> list[str]:
     return [path for path in paths if (ROOT / path).exists()]
 
 
+def killers() -> dict[str, str]:
+    """Return the test that noticed each mutant before, by the mutant's tag."""
+    if not KILLERS.exists():
+        return {}
+    tags = json.loads(KILLERS.read_text(encoding="utf-8"))
+    return {tag: test for test, its in tags.items() for tag in its}
+
+
+def keep(found: dict[Mutant, dict]) -> None:
+    """Write down which test noticed each mutant; what is known of others stays."""
+    known = killers() | {m.tag: one["by"] for m, one in found.items() if "::" in one.get("by", "")}
+    tests = {
+        test: sorted(tag for tag, one in known.items() if one == test) for test in sorted({*known.values()})
+    }
+    KILLERS.write_text(json.dumps(tests, indent=0) + "\n", encoding="utf-8")
+
+
 class Watching:
     """A pytest plugin: which test failed first, and what each takes and runs."""
 
@@ -162,15 +188,14 @@ class Watching:
 
 
 class Chosen(Watching):
-    """A pytest plugin: run the tests that are chosen, the quickest first."""
+    """A pytest plugin: run the tests that are chosen, the one that is named first and then the quickest."""
 
-    def __init__(self, known: Known, chosen: Callable[[str], bool]) -> None:
+    def __init__(self, known: Known, chosen: Callable[[str], bool], first: str) -> None:
         super().__init__()
-        self.known, self.chosen = known, chosen
+        self.order, self.chosen = known.order(first), chosen
 
     def pytest_collection_modifyitems(self, items) -> None:
-        items[:] = [item for item in items if self.chosen(item.nodeid)]
-        items.sort(key=lambda item: self.known.seconds.get(item.nodeid, 0.0))
+        items[:] = sorted((item for item in items if self.chosen(item.nodeid)), key=self.order)
 
 
 class InPlace(Watching):
@@ -250,10 +275,12 @@ def in_place(mutants: list[Mutant], known: Path, results: Results, folder: Path)
         functions()
         gc.freeze()
         print(f"{len(mutants)} mutants", file=out, flush=True)
+        before = killers()
         for mutant in mutants:
             begin, verdict = time.monotonic(), folder / "verdict.txt"
             verdict.write_text("")
-            status = forked(folder / "output.txt", partial(_tried, warm, mutant, facts, verdict))
+            first = before.get(mutant.tag, "")
+            status = forked(folder / "output.txt", partial(_tried, warm, mutant, facts, first, verdict))
             if status == CANNOT:
                 continue
             by = verdict.read_text() if status > 0 else "time" if status else ""
@@ -285,11 +312,10 @@ def _measured(warm: InPlace, new: list, facts: Known, known: Path) -> int:
     return bool(warm.failed)
 
 
-def _tried(warm: InPlace, mutant: Mutant, facts: Known, verdict: Path) -> int:
+def _tried(warm: InPlace, mutant: Mutant, facts: Known, first: str, verdict: Path) -> int:
     """Make a mutant's change in this process and run the tests near it; write down which one failed."""
-    near = facts.near(mutant)
-    tests = [item for item in warm.items if item.nodeid in near]
-    tests.sort(key=lambda item: facts.seconds.get(item.nodeid, 0.0))
+    near = {first, *facts.near(mutant)}
+    tests = sorted((item for item in warm.items if item.nodeid in near), key=facts.order(first))
     signal.alarm(LONGEST)
     try:
         outside = transplant(mutant)
@@ -325,7 +351,7 @@ def copy_to(folder: Path) -> Path:
 def afresh(mutants: list[Mutant], known: Known, results: Results, folder: Path) -> None:
     """Try mutants in a copy that is imported anew: the tests near each, then its room's and those above."""
     copy = copy_to(folder / "copy")
-    longest = 30 + 6 * max(known.seconds.values())  # s, for a test: what loops for ever
+    longest, before = 30 + 6 * max(known.seconds.values()), killers()  # s, for a test: what loops for ever
     for mutant in mutants:
         path, begin, failed, late = copy / mutant.file, time.monotonic(), 0, f"--timeout={longest:.0f}"
         source, verdict = path.read_bytes(), folder / "verdict.txt"
@@ -339,7 +365,7 @@ def afresh(mutants: list[Mutant], known: Known, results: Results, folder: Path) 
         for paths, chosen in stages[results.of(mutant)["stage"] == "near" :]:
             verdict.write_text("import")
 
-            plugin = Chosen(known, chosen)
+            plugin = Chosen(known, chosen, before.get(mutant.tag, ""))
             action = partial(_in_copy, copy, paths, plugin, late, verdict)
             failed = forked(folder / "output.txt", action) if paths else 0
             if failed not in (0, 5):  # 5: there was nothing to run
@@ -362,6 +388,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--results", type=Path, default=ROOT / "build" / "mutants.jsonl")
     parser.add_argument("--quick", action="store_true", help="only in place, only the tests near each")
+    parser.add_argument(
+        "--keep", action="store_true", help="write down which test noticed each, for next time"
+    )
     parser.add_argument("--only", type=int, nargs="+", help="places in the fixed order, from 0")
     for name, value in (("count", 300), ("seed", 0)):
         parser.add_argument(f"--{name}", type=int, default=value)
@@ -392,6 +421,8 @@ def main() -> int:
         left = [m for m in judged if results.waits(m, "all")]
         if left and not asked.quick:
             afresh(left, Known(**json.loads(known.read_text())), results, folder)
+    if asked.keep:
+        keep({m: results.of(m) for m in judged})
     return said(mutants, judged, results)
 
 

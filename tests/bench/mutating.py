@@ -43,6 +43,11 @@ class Mutant:
         return self.file, self.line, self.mutation
 
     @property
+    def tag(self) -> str:
+        """The key in short."""
+        return sha256(repr(self.key).encode()).hexdigest()[:10]
+
+    @property
     def room(self) -> str:
         return self.file.split("/")[1]
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compresslab.coding.bits import _CHUNK, _COUNTED, count_symbols, pack, packed_size, unpack
+from compresslab.errors import CompressionError
 
 # The contract of all coders in ``test_coders`` holds that packing equals one big integer, and reads back.
 
@@ -40,3 +41,12 @@ def test_tensors_of_any_shape_and_stride_pack_in_c_order():
 def test_symbols_are_counted_across_chunks(count):
     symbols = np.random.default_rng(count).integers(0, 7, count, dtype=np.uint8)
     assert count_symbols(symbols, 9).tolist() == [symbols.tolist().count(symbol) for symbol in range(9)]
+
+
+@pytest.mark.parametrize("low", [0, 253])
+@pytest.mark.parametrize("place", [0, _COUNTED, 2 * _COUNTED])
+def test_what_does_not_fit_is_found_in_every_chunk(low, place):
+    symbols = np.full(2 * _COUNTED + 1, low, dtype=np.uint8)
+    symbols[place : place + 1] += 4  # modulo 256
+    with pytest.raises(CompressionError, match="The number 4 does not fit among 4"):
+        pack(symbols, 2, low)

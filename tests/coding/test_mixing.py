@@ -9,7 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from compresslab.coding import logistic, mixing
@@ -49,6 +49,7 @@ def shapes_of(found):
 # ---- What comes back ------------------------------------------------------------------------------------
 
 
+@example([])
 @given(tensors())
 @settings(max_examples=40)
 def test_what_is_written_comes_back_and_costs_what_it_says(given_tensors):
@@ -61,6 +62,7 @@ def test_what_is_written_comes_back_and_costs_what_it_says(given_tensors):
     assert sum(lengths) == len(mixed.data) if given_tensors else not mixed.data
     # a number of that many bits stands in every interval, and no shorter one but by luck: 16 bits of it
     assert mixed.cost / 8 - 2 < len(mixed.data) < mixed.cost / 8 + 1 + 1e-6
+    assert bool(mixed.cost) == bool(given_tensors)
     values = sum(one.size for one in given_tensors)
     assert values <= mixed.bits <= 26 * values
 

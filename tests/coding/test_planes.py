@@ -15,7 +15,7 @@ from strategies import masks, planes
 from compresslab import models
 from compresslab.coding import places
 from compresslab.coding.bits import count_symbols, pack, unpack
-from compresslab.coding.choosing import cost, write_codes, write_places
+from compresslab.coding.choosing import Plane, _way, cost, shortest, write_codes, write_places
 from compresslab.coding.planes import CODERS, WAYS, Coding, Stream
 from compresslab.errors import FormatError
 from compresslab.quantization.schemes import KMeans
@@ -98,6 +98,24 @@ def test_the_way_is_that_of_trying_all_though_only_what_may_be_shortest_is_writt
     least, wanted = tried(matrix, bits, coders)
     assert write_codes(matrix, bits, coders) == wanted
     assert cost(wanted) == least
+
+
+def test_nothing_is_written_that_must_be_longer_than_what_is():
+    written = []
+    ways = [
+        (bound, lambda size=size: written.append(size) or size) for bound, size in [(1, 5), (2, 3), (4, 6)]
+    ]
+    assert shortest(ways, int) == 3
+    assert written == [5, 3]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5])
+def test_a_way_takes_no_less_than_its_bound(share):
+    """Packed it takes 200 bytes, with three digits in the header; another coder may need but one."""
+    numbers = (np.random.default_rng(0).random((1, 1600)) < share).astype(np.uint8)
+    plane = Plane(numbers.shape, count_symbols(numbers, 2), lambda *_: numbers, CODERS)
+    bound, write = _way(Coding("dense", 0, 1600, ()), [plane])
+    assert bound <= cost(write())
 
 
 def test_places_of_numbers_are_written_as_by_trying_all():

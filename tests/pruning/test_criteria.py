@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from compresslab import Binary, criteria, fake_quantize
+from compresslab.errors import CompressionError
 from compresslab.pruning import activity, neuron_criteria
 from compresslab.training.batching import Split
 from tests.ignoring import calibrated
@@ -92,7 +93,7 @@ def test_nothing_is_left_behind_when_the_model_fails(criterion):
     """After some images that it can read come some that it cannot."""
     model = network("article").double().train()
     before = copy.deepcopy(model)
-    with pytest.raises(RuntimeError):
+    with pytest.raises(CompressionError, match="fails on inputs of shape"):
         criterion(model, [digits_like(2), some_images(2, side=20, channels=1)])
     assert same(model, before)
     assert marks(model) == marks(before)

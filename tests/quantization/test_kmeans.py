@@ -13,7 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from strategies import extreme, few, ordinary, values
 from threadpoolctl import threadpool_limits
 
-from compresslab.quantization.kmeans import kmeans_centroids
+from compresslab.quantization.kmeans import _lloyd, kmeans_centroids
 
 rows = st.integers(1, 9).flatmap(
     lambda n: values(n, st.sampled_from([few, ordinary, extreme]).flatmap(lambda e: e))
@@ -151,3 +151,9 @@ def test_the_divided_search_equals_the_plain_one(size, clusters, seed):
             for j in range(1, size + 1)
         ]
     assert inertia(row, kmeans_centroids(row, clusters)) == pytest.approx(best[-1], rel=1e-10, abs=1e-9)
+
+
+def test_boundaries_stay_where_moving_them_would_leave_a_cluster_empty():
+    ordered = np.array([-1.0, 0.0, 10.0, 11.0])  # the middles 2 and 8 have nothing between them
+    ends = np.array([0, 1, 3, 4])
+    assert _lloyd(ordered, np.array([0.0, *ordered.cumsum()]), ends).tolist() == ends.tolist()

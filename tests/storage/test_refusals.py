@@ -15,6 +15,7 @@ from compresslab.coding.planes import Coding, Stream
 from compresslab.errors import CompressionError, FormatError
 from compresslab.quantization.uniform import Symmetric
 from compresslab.storage.container import decode, encode
+from compresslab.storage.header import Header
 
 
 def row(*numbers):
@@ -96,6 +97,7 @@ CALLS = [
     (lambda: places.from_gaps(flat(*[0] * 7), 2, (2, 3)), "place 6"),
     (lambda: places.from_rows_and_columns([flat(1, 1), flat(0)], (2, 3)), "count 2 values"),
     (lambda: places.from_rows_and_columns([flat(1, 0), flat(3)], (2, 3)), "count 1 values"),
+    (lambda: places.from_rows_and_columns([flat(1, 1), flat(0, 3)], (2, 3)), "count 2 values"),
     (lambda: places.from_rows_and_columns([flat(2, 0), flat(1, 1)], (2, 3)), "rising order"),
     (lambda: places.from_rows_and_columns([flat(2, 0), flat(2, 1)], (2, 3)), "rising order"),
     (
@@ -106,6 +108,7 @@ CALLS = [
     (lambda: Coding("dense", 0, 5, (Stream("packed", 5, 3),)).check((2, 3), 4), "5 values .* in 6 places"),
     (lambda: Coding("bitmap", 0, 1, (Stream("packed", 5, 1),)).check((2, 3), None), "cannot hold 5 numbers"),
     (lambda: Coding("gaps8", 0, 1, (Stream("huffman", 7, 1),)).check((2, 3), None), "cannot hold 7 numbers"),
+    (lambda: Header(("lenet5", {"conv1": math.nan}), ()).to_bytes(), "cannot be written as JSON"),
     *(
         (lambda limit=limit: decode(encode(network())[0], max_bytes=limit), "asked for max_bytes; .* whole")
         for limit in (1e9, True, None, "256 MB", -1)
@@ -132,6 +135,8 @@ BEGINNINGS = [
     (put_together('{"a":NaN}', b""), "NaN"),
     (put_together('{"a":-Infinity}', b""), "-Infinity"),
     (put_together('{"a":1e999}', b""), "1e999"),
+    (put_together('{"a":' + "9" * 20 + "}", b""), "unknown field `a`"),
+    (put_together('{"a":' + "9" * 21 + "}", b""), "a number of 21 digits"),
     (put_together('{"a":' + "9" * 5000 + "}", b""), "a number of 5,000 digits"),
     (put_together('{"a":-' + "9" * 4300 + "}", b""), "a number of 4,301 digits"),
     (put_together('{"a":' + "[" * 20 + "]" * 20 + "}", b""), "nested deeper than 6"),

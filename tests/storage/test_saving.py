@@ -266,3 +266,7 @@ def test_saving_many_codes_takes_little_memory_beside_the_file(spread, tmp_path)
 
 def eight_bits(codes):
     return QuantizedTensor(Symmetric(8), codes.to(torch.int8), {"scale": torch.tensor([0.1])})
+
+
+def test_a_network_without_tensors_is_a_file_of_a_header_alone():
+    assert decode(encode(nn.Sequential(nn.ReLU()))[0], into=nn.Sequential(nn.ReLU()))(-torch.ones(1)) == 0

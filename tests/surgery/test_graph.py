@@ -119,6 +119,7 @@ FOLLOWED = {
     "axis": lambda net, x, y: torch.cat([x, y], axis=1).mean((2, 3), keepdims=True).flatten(1),
     "parts": lambda net, x, y: torch.cat(x.chunk(2, dim=1)[::-1], axis=1).flatten(1),
     "dims": lambda net, x, y: x.flatten(x.dim() - 3),
+    "rank": lambda net, x, y: x.flatten(x.ndim - 3),
     "view": lambda net, x, y: x.view(x.size(0), -1),
     "shape": lambda net, x, y: x.reshape(x.shape[0], x.shape[1] * 16),
     "permute": lambda net, x, y: x.permute(0, 2, 3, 1).mean((1, 2)),
@@ -179,6 +180,7 @@ HELD = {
     "all as one": (lambda net, x, y: x.view(-1, 64), "their number, 64, is written in the code"),
     "in places": (lambda net, x, y: x.view(-1, 4, 16).flatten(1), "their number, 4, is written in the code"),
     "number": (lambda net, x, y: (x * x.size(1)).flatten(1), "mul computes with their number"),
+    "bytes": (lambda net, x, y: (x * x.nbytes).flatten(1), "mul computes with their number"),
     "values": (lambda net, x, y: (x / x[0].numel()).flatten(1), "truediv computes with their number"),
     "strides": (lambda net, x, y: (x * x.stride()[0]).flatten(1), "mul computes with their number"),
     "numel": (lambda net, x, y: (x * 1 * torch.numel(x)).flatten(1), "mul_1 computes with their number"),
@@ -421,3 +423,9 @@ def test_what_holds_rows_is_equal_to_itself_alone(make):
     one, other = make(np.arange(2)), make(np.arange(2))
     assert one != other
     assert len({one, other, one}) == 2
+
+
+def test_a_layer_without_weights_may_run_more_than_once():
+    relu = nn.ReLU()
+    model = nn.Sequential(nn.Linear(4, 3), relu, nn.Linear(3, 3), relu, nn.Linear(3, 2))
+    assert [group.layers for group in graph_of(model, torch.zeros(2, 4)).free] == [("0",), ("2",)]
