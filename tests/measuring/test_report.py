@@ -379,7 +379,10 @@ REFUSED = [
     (measuring(nn.Sequential(nn.Flatten(), nn.Linear(100, 10))), r"fails on .* shape \(40, 1, 28, 28\)"),
     (measuring(nn.Sequential(nn.Flatten(), nn.Linear(784, 9))), r"10 or more values .* gave \(40, 9\)"),
     (measuring(nn.Conv2d(1, 10, 3)), "but the network gave"),
-    (measuring(Silent()), r"for each of \(40,\) labels, but the network gave \(20, 10\)"),
+    (
+        measuring(Silent()),
+        r"for each of \(40,\) labels \(torch.*\), but the network gave \(20, 10\)",
+    ),
     *[
         (measuring(SMALL, none), "has no test examples; give a data set")
         for none in (EMPTY, [], NOISE.test[:0])
