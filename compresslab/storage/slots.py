@@ -22,10 +22,10 @@ from compresslab.storage.tensors import Stored
 from compresslab.surgery.cutting import refit
 
 _SIDES = (28, 32, 64, 96, 128, 224, 299)  # of images that a network may read; only to try whether it runs
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _SIZES = (  # what says how long a layer's vectors are; layers of other kinds are not known here
     (nn.Linear, "out_features"),
-    (_CONVOLUTIONS, "out_channels"),
+    (_CONVS, "out_channels"),
     (nn.modules.batchnorm._NormBase, "num_features"),
     (nn.GroupNorm, "num_channels"),
     (nn.LayerNorm, "normalized_shape"),
@@ -196,7 +196,7 @@ def _check_layer(model: nn.Module, name: str, old: tuple[int, ...], new: tuple[i
     """Let only numbers of neurons change: not the rank, a kernel, or what a group of a convolution has."""
     layer = model.get_submodule(name.rpartition(".")[0])
     fixed = len(old) != len(new) or 0 in new
-    if isinstance(layer, _CONVOLUTIONS) and name.endswith("weight") and not fixed:
+    if isinstance(layer, _CONVS) and name.endswith("weight") and not fixed:
         one = layer.out_channels // layer.groups
         fixed = old[2:] != new[2:] or (layer.groups > 1 and (old[1] != new[1] or new[0] % one != 0))
     if fixed and old != new:
@@ -229,12 +229,12 @@ def _on_meta(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> nn.Modu
 
 
 def _images(model: nn.Module) -> Iterator[Tensor]:
-    """Yield images that the module may be made for, by its first layer."""
-    first = next((m for m in model.modules() if isinstance(m, (nn.Linear, *_CONVOLUTIONS))), None)
+    """Yield images that the module may be made for, by its first layer: none where that reads words."""
+    first = next((m for m in model.modules() if isinstance(m, (nn.Embedding, nn.Linear, *_CONVS))), None)
     kind = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     if isinstance(first, nn.Linear):
         yield torch.empty((1, first.in_features), dtype=kind, device="meta")
-    elif first is not None:
+    elif isinstance(first, _CONVS):
         for side in _SIDES:
             sides = (side,) * (first.weight.dim() - 2)
             yield torch.empty((1, first.in_channels, *sides), dtype=kind, device="meta")
