@@ -151,3 +151,12 @@ def test_fresh_seeds_stand_beside_the_setting_that_a_test_reading_chose():
     assert not known & {run["seed"] for run in fresh}
     assert sum(run["bytes"] for run in fresh) <= 3 * 660
     assert sum(run["digits"] for run in fresh) >= 3 * 970
+
+
+def test_a_record_made_again_judges_the_teachers_of_what_was_made_and_no_other(monkeypatch):
+    monkeypatch.setattr(smallest, "judged_teachers", lambda data, count: {"data": data, "teachers": count})
+    before = [{"data": "digits", "teachers": 1, "test": 983}, {"data": "mnist", "teachers": 2, "test": 9951}]
+    now = {"data": "mnist", "teachers": smallest.POINTS["lenet5 1520"].teachers}
+    assert smallest.all_teachers([], before) == before
+    assert smallest.all_teachers(["lenet5 1520"], before) == [*before, now]
+    assert smallest.all_teachers(["digits 1400"], before) == [before[1], {"data": "digits", "teachers": 1}]
