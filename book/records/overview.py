@@ -286,7 +286,7 @@ def of_files() -> Iterator[list[str]]:
         cited = f"{one['Method']} {{cite}}`{one['Key']}`"
         size = 1000 * float(one["Kilobytes"])
         rows.append((one["Network"], size, [cited, "", f"{size:,.0f}", one["Errors"], "", ""]))
-    for name, point in record["points"].items():
+    for name, point in (record["points"] | record["goals"]).items():
         images = record["images"][point["recipe"]["data"]]["train"]
         rows += [ours(name, point, run, images) for run in point["seeds"]]
     for network, _, cells in sorted(rows, key=lambda row: row[:2]):

@@ -15,6 +15,7 @@ from compresslab.storage import encode
 from compresslab.teaching import records
 
 RECORD = records.load("smallest")
+ALL = RECORD["points"] | RECORD["goals"]
 
 
 def file_of(name, point, run):
@@ -24,7 +25,7 @@ def file_of(name, point, run):
 
 FILES = [
     pytest.param(file_of(name, point, run), run, id=f"{name}, {run['seed']}")
-    for name, point in RECORD["points"].items()
+    for name, point in ALL.items()
     for run in point["seeds"]
 ]
 
@@ -112,7 +113,7 @@ def test_the_digits_fill_fewer_than_a_thousand_bytes():
 
 def test_the_whole_mnist_is_read_from_as_few_bytes_as_were_asked():
     """Means of three seeds: bytes at most, errors in 10,000 at most."""
-    asked = {"lenet5 1520": (1520, 85), "lenet5 3030": (3030, 65), "perceptron 2000": (2000, 164)}
+    asked = {"lenet5 1520": (1520, 80), "lenet5 3030": (3030, 65), "perceptron 2000": (2000, 164)}
     for name, (most, wrong) in asked.items():
         seeds = RECORD["points"][name]["seeds"]
         assert len(seeds) == 3
@@ -126,9 +127,9 @@ def test_a_file_reads_the_whole_mnist_as_recorded(name, run):
     assert abs(cl.evaluate(cl.load(records.path(name)), data.mnist()).correct - run["mnist"]) <= 3
 
 
-@pytest.mark.parametrize("name", RECORD["points"])
+@pytest.mark.parametrize("name", ALL)
 def test_a_setting_after_one_whose_files_read_the_test_has_fresh_seeds(name):
-    point = RECORD["points"][name]
+    point = ALL[name]
     known = {run["seed"] for earlier in point.get("earlier", []) for run in earlier["seeds"]}
     assert not known & {run["seed"] for run in point["seeds"] + point.get("fresh", [])}
     assert all(earlier["recipe"] != point["recipe"] for earlier in point.get("earlier", []))
