@@ -203,18 +203,15 @@ POINTS = {
     "digits 660": Point("digits", "lenet5", LENET5, AFTER["digits"], 450, 680, 4e-3, 5e-5),
     "digits 950": Point("digits", "lenet5", LENET5[:3], AFTER["digits"][:3], 200, 1050, 4e-3, 3e-5),
     "digits 1400": Point("digits", "lenet5", LENET5[:2], AFTER["digits"][:2], 400, 1620, 4e-3, 1e-5),
-    "digits 500": Point("digits", "lenet5", LENET5, AFTER["digits"], 450, 515, 4e-3, 1e-4),
-    "lenet5 800": Point("mnist", "lenet5", LENET5[1:3], (5, 5), 60, 930, 2e-3, 2e-5, 3),
+    "digits 500": Point("digits", "lenet5", LENET5, AFTER["digits"], 450, 557, 4e-3, 1e-4),
+    "lenet5 800": Point("mnist", "lenet5", LENET5[1:3], (5, 5), 40, 880, 2e-3, 2e-5, 3),
     "lenet5 1520": Point("mnist", "lenet5", ((6, 12, 40),), (5,), 90, 1760, 2e-3, 1e-5, 3),
     "lenet5 3030": Point("mnist", "lenet5", LENET5[:1], AFTER["mnist"], 40, 3900, 2e-3, 1e-6, 2),
     "perceptron 2000": Point(
         "mnist", "lenet_300_100", ((300, 100), (60, 40)), (8, 20), 150, 2100, 3e-3, 1e-5
     ),
-    "perceptron 1500": Point(
-        "mnist", "lenet_300_100", ((300, 100), (60, 40)), (8, 20), 120, 1570, 3e-3, 2e-5, 3
-    ),
 }
-GOALS = ("digits 500", "lenet5 800", "perceptron 1500")  # further down, tried once each
+GOALS = ("digits 500", "lenet5 800")  # further down, tried with one seed each
 COPIES = {"digits": 60, "mnist": 10}
 TEACHING = {"digits": 80, "mnist": 8}  # epochs of a teacher
 TEACHING_FILES, THREE_FILES = "lenet5 3030", ("mnist", 3)  # files that teach, in the place of three LeNet-5
