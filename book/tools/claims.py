@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 CLAIMS = ("claim", "claims")  # what says a finding and fails where it is false
 SHOWS = ("print", "check", "show_source")
+QUIET = ("unlink",)  # methods that end a cell and show nothing
 MODULES = ("cl", "data", "math", "models", "nn", "np", "torch")  # names that nobody wants to see
 
 
@@ -29,9 +30,10 @@ def without_claims(source: str, told: bool = False) -> str:
     """
     lines, tree = source.split("\n"), ast.parse(source)
     told = told and is_silent(tree)
-    shown = dict.fromkeys(
-        one for each in tree.body if told and is_claim(each) for one in looked_at(each, source)
-    )
+    own = [one for one in tree.body if told and is_claim(one)]
+    shown = ", ".join(dict.fromkeys(one for each in own for one in looked_at(each, source)))
+    # what the cell clears away at its end is looked at before
+    early = own[-1] if own and is_quiet(tree.body[-1]) else None
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         claims = [one for one in body if is_claim(one)] if isinstance(body, list) else []
@@ -39,6 +41,7 @@ def without_claims(source: str, told: bool = False) -> str:
             inside = told and not isinstance(node, ast.Module)
             all_go = number == 0 and len(claims) == len(body) and not isinstance(node, ast.Module)
             left = f"print({', '.join(looked_at(one, source))})" if inside else "pass" if all_go else None
+            left = f"print({shown})" if one is early else left
             lines[one.lineno - 1 : one.end_lineno] = [left and " " * one.col_offset + left] + [None] * (
                 one.end_lineno - one.lineno
             )
@@ -50,7 +53,7 @@ def without_claims(source: str, told: bool = False) -> str:
                     before[: node.value.col_offset] + '"..."' + after[node.value.end_col_offset :],
                     *[None] * (last - first),
                 ]
-    kept = "\n".join(line for line in [*lines, ", ".join(shown)] if line is not None)
+    kept = "\n".join(line for line in [*lines, "" if early else shown] if line is not None)
     return re.sub(r"\n{3,}", "\n\n\n", kept).strip("\n")
 
 
@@ -61,10 +64,15 @@ def is_claim(node: ast.stmt) -> bool:
 
 def is_silent(tree: ast.Module) -> bool:
     """Say whether a cell shows nothing but what it claims."""
-    rest = [one for one in tree.body if not is_claim(one)]
+    rest = [one for one in tree.body if not (is_claim(one) or is_quiet(one))]
     calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
     shows = any(isinstance(func, ast.Name) and func.id in SHOWS for func in calls)
     return bool(rest) and not isinstance(rest[-1], ast.Expr) and not shows
+
+
+def is_quiet(node: ast.stmt) -> bool:
+    called = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
+    return isinstance(called, ast.Attribute) and called.attr in QUIET
 
 
 def looked_at(claim: ast.stmt, source: str) -> list[str]:

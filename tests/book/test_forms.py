@@ -286,6 +286,13 @@ def test_a_cell_that_only_claimed_shows_what_it_looked_at(code, shown):
     assert shown not in claims.without_claims(code).split("\n")
 
 
+def test_what_a_cell_clears_away_is_looked_at_before():
+    code = "a = f(path)\nclaim('a', path.stat().st_size == a)\npath.unlink()"
+    assert (
+        claims.without_claims(code, told=True) == "a = f(path)\nprint(path.stat().st_size, a)\npath.unlink()"
+    )
+
+
 def test_in_a_loop_it_says_whose_turn_it_is():
     code = "for name, x in rows:\n    y = f(x)\n    claim(f'{name}: it gains', y > 0.05)"
     assert claims.without_claims(code, told=True).endswith("\n    print(name, y)")
