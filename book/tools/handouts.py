@@ -6,6 +6,7 @@ JupyterLab, opened on that folder, sees nothing outside it, so the solved chapte
 """
 
 import argparse
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,17 +35,18 @@ def instructor(text: Path) -> str:
 
 
 def solved(text: Path) -> str:
-    """Return the text of a chapter's committed notebook."""
-    return (notebooks.NOTEBOOKS / f"{text.stem}.ipynb").read_text(encoding="utf-8")
+    """Return the text of a chapter's committed notebook; its links lead to the learner's own chapters."""
+    stored = (notebooks.NOTEBOOKS / f"{text.stem}.ipynb").read_text(encoding="utf-8")
+    return re.sub(r"\]\((?=\d\d_\w+\.ipynb)", "](../", stored)
 
 
 def learner(text: Path) -> str:
     """Return the same for who learns alone: its head leads to the solved chapter."""
     notebook = notebooks.generate(text, forms.Participant)
-    notebook.cells[0].source += (
-        f"\n**Answers:** the same chapter with outputs and solutions is [here]({SOLVED}/{text.stem}.ipynb).\n"
-        "Choose and try first."
-    )
+    answers = f"{SOLVED}/{text.stem}_solved.ipynb"
+    notebook.cells[
+        0
+    ].source += f"\n**Answers:** the same chapter with outputs and solutions is [here]({answers}).\nChoose and try first."
     return notebooks.normalise(notebook)
 
 
@@ -62,7 +64,7 @@ def begin(chapters: list[str], folder: Path = LEARNING) -> list[str]:
         if lay(folder / name, learner, text):
             made.append(name)
             print(f"made {name}", flush=True)
-        lay(folder / SOLVED / name, solved, text)
+        lay(folder / SOLVED / f"{text.stem}_solved.ipynb", solved, text)  # two tabs of one name mislead
     return made
 
 

@@ -155,7 +155,9 @@ def _seen(value: Any) -> str:
     '[[1.0, 2.0], [3.0, 0.3333]]'
     """
     if isinstance(value, Tensor | np.ndarray) and np.prod(value.shape) <= 12:
-        text = re.sub(r"\d+\.\d{5,}(?:e[-+]\d+)?", lambda found: f"{float(found[0]):.4g}", str(value.tolist()))
+        text = re.sub(
+            r"\d+\.\d{5,}(?:e[-+]\d+)?", lambda found: f"{float(found[0]):.4g}", str(value.tolist())
+        )
         if len(text) <= 100:
             return text
     return shown(value)

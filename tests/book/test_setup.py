@@ -172,10 +172,15 @@ def test_the_learner_finds_the_answers_inside_the_folder_that_jupyterlab_shows(t
     """JupyterLab, opened on the folder, shows nothing that lies beside it."""
     folder = tmp_path / "learning"
     handouts.begin(["02", "03"], folder)
-    for name in ("02_symmetric.ipynb", "03_asymmetric.ipynb"):
-        head = nbformat.read(folder / name, as_version=4).cells[0].source
+    for name in ("02_symmetric", "03_asymmetric"):
+        head = nbformat.read(folder / f"{name}.ipynb", as_version=4).cells[0].source
         (link,) = re.findall(r"\*\*Answers:\*\* .*\]\((.*)\)", head)
-        assert (folder / link).read_bytes() == (ROOT / "notebooks" / name).read_bytes()
+        assert Path(link).stem != name, "two tabs of one name"
+        stored = (ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
+        assert (folder / link).read_text(encoding="utf-8").replace("](../", "](") == stored
+    again = re.findall(r"\]\(([^)#]*\.ipynb)", (folder / link).read_text(encoding="utf-8"))
+    assert "../02_symmetric.ipynb" in again
+    assert {one[:3] for one in again} == {"../"}, "to the learner's own chapters"
     (folder / link).write_text("half")
     handouts.begin(["02", "03"], folder)
     assert (folder / link).read_text() == "half", "what was run there stays"
