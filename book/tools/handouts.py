@@ -43,10 +43,9 @@ def solved(text: Path) -> str:
 def learner(text: Path) -> str:
     """Return the same for who learns alone: its head leads to the solved chapter."""
     notebook = notebooks.generate(text, forms.Participant)
-    answers = f"{SOLVED}/{text.stem}_solved.ipynb"
-    notebook.cells[
-        0
-    ].source += f"\n**Answers:** the same chapter with outputs and solutions is [here]({answers}).\nChoose and try first."
+    link = f"[here]({SOLVED}/{text.stem}_solved.ipynb)"
+    said = f"**Answers:** the same chapter with outputs and solutions is {link}.\nChoose and try first."
+    notebook.cells[0].source += f"\n{said}"
     return notebooks.normalise(notebook)
 
 
