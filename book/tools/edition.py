@@ -101,6 +101,10 @@ def unready(tag: str) -> list[str]:
     heading, _ = changes()
     if not re.fullmatch(r"\d{4}-\d\d-\d\d", heading):
         told.append(f"the section of {version()} in CHANGELOG.md bears no date: {heading}")
+    elif str(citation().get("date-released", "no day")) != heading:
+        told.append(
+            f"CITATION.cff says {citation().get('date-released', 'no day')}, and CHANGELOG.md {heading}"
+        )
     return told
 
 

@@ -5,11 +5,11 @@ unfolds is a <details> block. The site's keeps the directives: they give labels,
 The participant's leaves out what gives an answer away; the instructor's folds nothing.
 """
 
-import ast
 import re
 from collections.abc import Iterator
 
 import nbformat
+from claims import without_claims
 from plain import Directive, blocks, inline, prose
 
 from compresslab.exercises.answers import questions
@@ -23,7 +23,7 @@ HIDDEN = {  # what the site's tags say, in JupyterLab's words
 CHOICE = re.compile(r"^(?P<choice>\S.*)\n: +(?P<feedback>.*(?:\n  +.*)*)$", re.MULTILINE)
 EXPLAIN = "**Explain.** "
 CAPTION = re.compile(r"^\*Figure\. .*\*$", re.MULTILINE)  # it states what the figure shows
-CLAIMS = ("claim", "claims")  # what says a finding and fails where it is false
+ABOUT_CLAIMS = re.compile(r"(?im)^(?!- ).*\b(?:a|the|these|first|second|last) (?:\*\*)?claims?\b.*\n?")
 SHOW, HIDE = "Choose first, then open: code and output", "Hide code and output"
 NOTES = ("admonition", "note", "tip", "seealso", "warning")
 HOLDS_PROSE = (*NOTES, "dropdown", "exercise", "solution-start", "figure", "list-table", "glossary")
@@ -124,7 +124,10 @@ class Plain:
 
 
 class Participant(Plain):
-    """The questions alone: no output, no answer, no solution, no claim and no text of a figure."""
+    """The questions alone: no output, no answer, no solution, no claim and no text of a figure.
+
+    A cell in sight that only claimed something shows what it looked at: who runs it sees a result.
+    """
 
     def solution_of(self, number: str, words: str) -> str:
         return ""
@@ -133,7 +136,7 @@ class Participant(Plain):
         if self.solution:
             return ""
         text = explanation(text)[1] if text.startswith(EXPLAIN) else text
-        return CAPTION.sub("", text).strip("\n")
+        return ABOUT_CLAIMS.sub("", CAPTION.sub("", text)).strip("\n")
 
     def unfold(self, summary: str, body: str) -> str:
         return f"- {summary}"
@@ -143,7 +146,8 @@ class Participant(Plain):
         super().code(cell)
         cell.outputs, cell.execution_count = [], None
         cell.metadata.pop("mystnb", None)
-        cell.source = "" if self.solution else without_claims(cell.source)
+        folded = "source_hidden" in cell.metadata.get("jupyter", {})
+        cell.source = "" if self.solution else without_claims(cell.source, told=not folded)
 
 
 class Instructor(Plain):
@@ -225,36 +229,3 @@ def numbered(label: str) -> str:
     """Return the number of an exercise as the site counts it: ex-02-1 is 2.1."""
     _, chapter, place = label.split("-")
     return f"{int(chapter)}.{place}"
-
-
-def without_claims(source: str) -> str:
-    """Return code without its claims, and with a figure's words left to the reader.
-
-    >>> print(without_claims('x = 1\\nclaim("x is one", x == 1)\\nplot(x, alt="One.")'))
-    x = 1
-    plot(x, alt="...")
-    """
-    lines = source.split("\n")
-    for node in ast.walk(ast.parse(source)):
-        body = getattr(node, "body", None)
-        claims = [one for one in body if is_claim(one)] if isinstance(body, list) else []
-        for number, one in enumerate(claims):
-            all_go = number == 0 and len(claims) == len(body) and not isinstance(node, ast.Module)
-            lines[one.lineno - 1 : one.end_lineno] = [" " * one.col_offset + "pass" if all_go else None] + [
-                None
-            ] * (one.end_lineno - one.lineno)
-        if isinstance(node, ast.keyword) and node.arg == "alt":
-            first, last = node.value.lineno - 1, node.value.end_lineno - 1
-            before, after = lines[first], lines[last]
-            if before is not None and after is not None:
-                lines[first : last + 1] = [
-                    before[: node.value.col_offset] + '"..."' + after[node.value.end_col_offset :],
-                    *[None] * (last - first),
-                ]
-    kept = "\n".join(line for line in lines if line is not None)
-    return re.sub(r"\n{3,}", "\n\n\n", kept).strip("\n")
-
-
-def is_claim(node: ast.stmt) -> bool:
-    called = node.value.func if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) else None
-    return isinstance(called, ast.Name) and called.id in CLAIMS

@@ -1,10 +1,13 @@
 """Write the chapters for a class: what participants get, without answers, and what the instructor reads.
 
 What stands on the command line names chapters by number, as for `notebooks.py`; nothing names all.
-`--learner` writes the participant's notebooks into the folder learning, and never over one that lies there.
+`--learner` writes the participant's notebooks into the folder learning, and never over one that lies there;
+JupyterLab, opened on that folder, sees nothing outside it, so the solved chapters lie in a folder inside.
 """
 
 import argparse
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import forms
@@ -15,6 +18,7 @@ from compresslab.teaching import progress
 
 BUILT = notebooks.ROOT / "_build"
 LEARNING = notebooks.ROOT / "learning"
+SOLVED = "solutions"
 
 
 def participant(text: Path) -> str:
@@ -30,6 +34,21 @@ def instructor(text: Path) -> str:
     return notebooks.normalise(notebook)
 
 
+def solved(text: Path) -> str:
+    """Return the text of a chapter's committed notebook; its links lead to the learner's own chapters."""
+    stored = (notebooks.NOTEBOOKS / f"{text.stem}.ipynb").read_text(encoding="utf-8")
+    return re.sub(r"\]\((?=\d\d_\w+\.ipynb)", "](../", stored)
+
+
+def learner(text: Path) -> str:
+    """Return the same for who learns alone: its head leads to the solved chapter."""
+    notebook = notebooks.generate(text, forms.Participant)
+    link = f"[here]({SOLVED}/{text.stem}_solved.ipynb)"
+    said = f"**Answers:** the same chapter with outputs and solutions is {link}.\nChoose and try first."
+    notebook.cells[0].source += f"\n{said}"
+    return notebooks.normalise(notebook)
+
+
 def begin(chapters: list[str], folder: Path = LEARNING) -> list[str]:
     """Give a learner the notebooks that the folder lacks; return their names.
 
@@ -40,14 +59,23 @@ def begin(chapters: list[str], folder: Path = LEARNING) -> list[str]:
         progress.start(folder)  # once: who deletes that file wants none
     made = []
     for text in notebooks.texts(chapters):
-        path = folder / f"{text.stem}.ipynb"
-        if not path.exists():
-            whole = path.with_suffix(".part")
-            whole.write_text(participant(text), encoding="utf-8")
-            whole.replace(path)
-            made.append(path.name)
-            print(f"made {path.name}", flush=True)
+        name = f"{text.stem}.ipynb"
+        if lay(folder / name, learner, text):
+            made.append(name)
+            print(f"made {name}", flush=True)
+        lay(folder / SOLVED / f"{text.stem}_solved.ipynb", solved, text)  # two tabs of one name mislead
     return made
+
+
+def lay(path: Path, form: Callable[[Path], str], text: Path) -> bool:
+    """Write a chapter in a form where nothing lies yet; say whether it was written."""
+    if path.exists():
+        return False
+    path.parent.mkdir(exist_ok=True)
+    whole = path.with_suffix(".part")
+    whole.write_text(form(text), encoding="utf-8")
+    whole.replace(path)
+    return True
 
 
 def main() -> None:
@@ -57,7 +85,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.learner:
         begin(options.chapters)
-        print(f"Yours: {LEARNING}. To begin one anew, delete it; the solutions are in {notebooks.NOTEBOOKS}.")
+        print(f"Yours: {LEARNING}. To begin one anew, delete it; solved chapters are in its folder {SOLVED}.")
         return
     for form, folder in ((participant, BUILT / "participants"), (instructor, BUILT / "instructor")):
         folder.mkdir(parents=True, exist_ok=True)

@@ -44,6 +44,7 @@ You need Python 3.11 to 3.13. In this folder:
 
 On Windows it is `py -3` and not `python3`, and `.venv\\Scripts` and not `.venv/bin`.
 Data and trained networks are inside the wheel.
+In the notebook run each cell with Shift and Enter. Where it says Predict, choose before you run the next one.
 {sizes}
 If doctor says FAIL and what it advises does not help, share a machine, or read the pages of the book:
 they show every output.
@@ -76,8 +77,12 @@ GUIDE = """\
 | `results.md` | what the cells print that train, for a machine that cannot |
 | `routes.md`, `rubric.md` | plans from 90 minutes to twelve weeks; how to mark assignments and the project |
 
-A week before: send the participants' folder, and ask each what doctor says, in the third line of its README.
-A deck is a chapter. For a plan of sections press Esc in a deck: the overview leads to the section's slide.
+A week before: send the participants' folder, and ask each what doctor says, the third command of its README.
+Install it for yourself, too; there `.venv/bin/jupyter lab PATH-OF-THIS-FOLDER/solutions` opens the solutions.
+A deck is a chapter: open its file in a browser, and go on with the space bar. It needs no network.
+For a plan of sections press Esc in a deck: the overview leads to the section's slide.
+A section needs the code of those before it, also of sections that a plan leaves out.
+Let all select a section's first cell and choose, in JupyterLab's menu Run, Run All Above Selected Cell.
 The estimates are no measurements: a room that talks takes longer, so every plan has a rest.
 """
 SHEET = """\
@@ -126,7 +131,7 @@ def timing(texts: list[Path]) -> str:
     for text in texts:
         first, *rest = minutes.sections(text)
         lines += [f"## {first.title}", "", minutes.head(text), "", "| Section | Minutes |", "|---|---|"]
-        lines += [f"| {one.title} | {one.minutes:.0f} |" for one in rest if not one.exercises]
+        lines += [f"| {one.title} | {max(1, round(one.minutes))} |" for one in rest if not one.exercises]
         done = {name: time for one in rest for name, time in one.exercises.items()}
         lines += [*(f"| Exercise {name} | {time} |" for name, time in done.items()), ""]
     return "\n".join(lines)
@@ -141,7 +146,7 @@ def mistakes(found: list[Outline]) -> str:
         "",
     ]
     for one in found:
-        lines += [f"## {one.title}", ""]
+        lines += [f"## {one.title}", ""] if one.exercises else []
         for number, title, _ in one.exercises:
             lines += [f"### Exercise {number} · {title}", "", forms.mistakes(number) or "None is known.", ""]
     return "\n".join(lines)
@@ -192,8 +197,20 @@ def printed_by(outputs: list) -> Iterator[str]:
 
 
 def plans() -> str:
-    """Return the page of the routes without what only its maker reads."""
-    return re.sub(r"(?m)^%.*\n", "", routes.PAGE.read_text(encoding="utf-8"))
+    """Return the page of the routes without what only its maker reads; other pages are not beside it."""
+    page = re.sub(r"(?m)^%.*\n", "", routes.PAGE.read_text(encoding="utf-8"))
+    return re.sub(r"\{doc\}`([^`<]+?)(?: <[^`]*>)?`", r"\1", page)
+
+
+def within(notebook: str, texts: list[Path]) -> str:
+    """Return a notebook in which links to chapters that the kit lacks are words.
+
+    >>> within("[Chapter 01](01_network.ipynb), [07](07_x.ipynb#A)", [Path("01_network.md")])
+    '[Chapter 01](01_network.ipynb), 07'
+    """
+    here = {f"{text.stem}.ipynb" for text in texts}
+    link = r"\[([^\[\]]*)\]\((\d\d_\w+\.ipynb)(?:#[^()\s]*)?\)"
+    return re.sub(link, lambda found: found[0] if found[2] in here else found[1], notebook)
 
 
 def rubric() -> str:
@@ -229,7 +246,8 @@ def participants(texts: list[Path], found: list[Outline], folder: Path) -> None:
     for name in ("notebooks", "handouts"):
         (folder / name).mkdir(parents=True)
     for text, one in zip(texts, found, strict=True):
-        (folder / "notebooks" / f"{text.stem}.ipynb").write_text(handouts.participant(text), encoding="utf-8")
+        given = within(handouts.participant(text), texts)
+        (folder / "notebooks" / f"{text.stem}.ipynb").write_text(given, encoding="utf-8")
         (folder / "handouts" / f"{text.stem}.html").write_text(handout(one), encoding="utf-8")
     shutil.copytree(slides.vendor.VENDOR / "mathjax", folder / "handouts" / "mathjax")
     progress.start(folder / "notebooks")
@@ -251,7 +269,8 @@ def instructor(texts: list[Path], found: list[Outline], folder: Path) -> None:
     """Write what the instructor gets."""
     (folder / "solutions").mkdir(parents=True)
     for text in texts:
-        (folder / "solutions" / f"{text.stem}.ipynb").write_text(handouts.instructor(text), encoding="utf-8")
+        solved = within(handouts.instructor(text), texts)
+        (folder / "solutions" / f"{text.stem}.ipynb").write_text(solved, encoding="utf-8")
     slides.write(texts, folder / "slides")
     pages = {"README": GUIDE, "timing": timing(texts), "mistakes": mistakes(found), "results": results(texts)}
     pages |= {"rubric": rubric(), "routes": plans()}

@@ -1,8 +1,12 @@
 """Checks that help instead of only judging: of one answer, and of a function tried on cases."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from typing import Any
+
+import numpy as np
+from torch import Tensor
 
 from compresslab.exercises.answers import AnswerError, Question, alike, difference, habit, questions
 from compresslab.exercises.tasks import TASKS
@@ -130,7 +134,7 @@ def _agrees(
         return True
     known = (text for wrong, text in mistakes if alike(answers, [wrong(*case) for case in cases], within))
     sentence = next(known, None) or habit(answers, rights, within) or troubles[first]
-    found = f"it gave {shown(answers[first])}. {sentence}"
+    found = f"it gave {_seen(answers[first])}. {sentence}"
     raise AnswerError(_case_message(cases[first], found, hint))
 
 
@@ -141,4 +145,19 @@ def _say_that_none_is_there(what_to_do: str, required: bool) -> None:
 
 
 def _case_message(case: tuple[Any, ...], trouble: str, hint: str) -> str:
-    return f"Not yet: for {', '.join(map(shown, case))} {trouble} {hint}".rstrip()
+    return f"Not yet: for {', '.join(map(_seen, case))} {trouble} {hint}".rstrip()
+
+
+def _seen(value: Any) -> str:
+    """Write a value of a case: of a small tensor its numbers, with four digits, so that one can follow.
+
+    >>> _seen(np.array([[1, 2], [3, 1 / 3]]))
+    '[[1.0, 2.0], [3.0, 0.3333]]'
+    """
+    if isinstance(value, Tensor | np.ndarray) and np.prod(value.shape) <= 12:
+        text = re.sub(
+            r"\d+\.\d{5,}(?:e[-+]\d+)?", lambda found: f"{float(found[0]):.4g}", str(value.tolist())
+        )
+        if len(text) <= 100:
+            return text
+    return shown(value)

@@ -169,6 +169,11 @@ def _threshold(tensors: list[Tensor], share: float) -> Tensor:
     return sizes <= sizes.sort().values[count - 1] if count else sizes < 0
 
 
+def _cut_off(tensors: list[Tensor], share: float) -> Tensor:
+    sizes = _sizes(tensors)
+    return _marked(sizes, int(share * len(sizes)))
+
+
 def _last_of_equals(tensors: list[Tensor], share: float) -> Tensor:
     return _masks([tensor.flatten().flip(0) for tensor in tensors[::-1]], share).flip(0)
 
@@ -200,24 +205,17 @@ MASKS = Task(
         (_equal(), 0.5),
         (_equal(), 0.25),
         (_drawn(), 0.0),
+        (_drawn(), 0.4),  # 6.8 of 17
         (_equal(), 1.0),
     ],
     "Join the magnitudes first, then rank them.",
     [
         (_each_alone, "Each tensor lost its own share; the share is of all of them together."),
         (_threshold, "A threshold takes all that are equal to it; exactly round(share * n) go."),
-        (
-            lambda t, s: ~_masks(t, s),
-            "True means that a weight goes.",
-        ),
-        (
-            lambda t, s: _masks([one + 9 for one in t], s),
-            "The signs count; rank magnitudes.",
-        ),
-        (
-            lambda t, s: _masks([-one.abs() + 99 for one in t], s),
-            "The largest went.",
-        ),
+        (_cut_off, "One weight too few goes: round the count, and do not cut it off."),
+        (lambda t, s: ~_masks(t, s), "True means that a weight goes."),
+        (lambda t, s: _masks([one + 9 for one in t], s), "The signs count; rank magnitudes."),
+        (lambda t, s: _masks([-one.abs() + 99 for one in t], s), "The largest went."),
         (lambda t, s: _masks(t[::-1], s), "The tensors come in another order."),
         (_last_of_equals, "Among equal magnitudes the earlier goes; sort with stable=True."),
     ],

@@ -27,17 +27,28 @@ def test_without_git_a_page_bears_no_date(monkeypatch, tmp_path):
 
 
 def test_a_tag_is_ready_when_every_file_says_its_version_and_the_day(monkeypatch, tmp_path):
-    for name in ("pyproject.toml", "CITATION.cff"):
-        (tmp_path / name).write_text((edition.ROOT / name).read_text(encoding="utf-8"))
-    tag, changes = f"v{edition.version()}", tmp_path / "CHANGELOG.md"
+    (tmp_path / "pyproject.toml").write_text((edition.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    tag, changes, cited = f"v{edition.version()}", tmp_path / "CHANGELOG.md", tmp_path / "CITATION.cff"
+    cited.write_text(f"version: {tag[1:]}\ndate-released: 2026-12-24\n")
     monkeypatch.setattr(edition, "ROOT", tmp_path)
     changes.write_text(f"## {tag[1:]}, not released yet\n")
     assert "bears no date: not released yet" in " ".join(edition.unready(tag))
     changes.write_text(f"## {tag[1:]}, 2026-12-24\n")
     assert edition.unready(tag) == []
     assert "the tag is v9.9" in " ".join(edition.unready("v9.9"))
-    (tmp_path / "CITATION.cff").write_text("version: 9.9")
+    cited.write_text("version: 9.9\ndate-released: 2026-12-24\n")
     assert edition.unready(tag) == ["CITATION.cff says 9.9"]
+    cited.write_text(f"version: {tag[1:]}\ndate-released: 2026-12-25\n")
+    assert edition.unready(tag) == ["CITATION.cff says 2026-12-25, and CHANGELOG.md 2026-12-24"]
+    cited.write_text(f"version: {tag[1:]}\n")
+    assert edition.unready(tag) == ["CITATION.cff says no day, and CHANGELOG.md 2026-12-24"]
+
+
+def test_what_lies_here_is_ready_for_its_tag_or_says_that_it_is_not():
+    heading, changed = edition.changes()
+    assert changed
+    if heading != "not released yet":
+        assert edition.unready(f"v{edition.version()}") == []
 
 
 def test_a_release_tells_what_changed_in_it_and_not_what_changed_before(monkeypatch, tmp_path):

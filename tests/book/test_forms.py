@@ -1,9 +1,11 @@
 """One text, four notebooks: plain for every viewer, directives for the site, questions for participants."""
 
+import ast
 import json
 import re
 from pathlib import Path
 
+import claims
 import forms
 import nbformat
 import plain
@@ -262,7 +264,69 @@ def test_a_participant_gets_the_questions_and_no_answer(text):
     ],
 )
 def test_claims_and_the_words_of_figures_leave_the_code(code, left):
-    assert forms.without_claims(code) == left
+    assert claims.without_claims(code) == left
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("x = f()\nclaim('a', 0.9 < x < 1)\nclaim('b', x != 0.95)", "x"),
+        ("a, b = f()\nclaim('a', a.rows[0] == b)", "a.rows[0], b"),
+        ("a, b = f()\nclaim('a', bool(a.max() < 1e-9) and not b)", "a.max(), b"),
+        ("a = f()\nclaim('a', 2 * a.n < 7)", "a.n"),
+        ("a = f()\nclaim('a', torch.equal(a, 3 * b))", "a, b"),
+        ("a = f()\nclaim('a', all(5 < -one < 16 for one in a))", "a"),
+        ("a = f()\nclaim('a', torch.allclose(a, b, atol=1e-6))", "torch.allclose(a, b, atol=1e-6)"),
+        ("a = f()\nclaim('a', 'no' not in a)", "a"),
+        ("a = f()\nclaim('a', a == 206 * 16)", "a"),
+    ],
+)
+def test_a_cell_that_only_claimed_shows_what_it_looked_at(code, shown):
+    assert claims.without_claims(code, told=True).split("\n")[-1] == shown
+    assert shown not in claims.without_claims(code).split("\n")
+
+
+def test_what_a_cell_clears_away_is_looked_at_before():
+    code = "a = f(path)\nclaim('a', path.stat().st_size == a)\npath.unlink()"
+    assert (
+        claims.without_claims(code, told=True) == "a = f(path)\nprint(path.stat().st_size, a)\npath.unlink()"
+    )
+
+
+def test_in_a_loop_it_says_whose_turn_it_is():
+    code = "for name, x in rows:\n    y = f(x)\n    claim(f'{name}: it gains', y > 0.05)"
+    assert claims.without_claims(code, told=True).endswith("\n    print(name, y)")
+
+
+@pytest.mark.parametrize("code", ["x = 1\nprint(x)\nclaim('a', x)", "claim('a', x)\nx", "claim('a', x)"])
+def test_a_cell_that_shows_something_shows_nothing_more(code):
+    assert claims.without_claims(code, told=True) == claims.without_claims(code)
+
+
+@each
+def test_no_cell_in_sight_that_claimed_runs_in_silence(text):
+    """A participant who runs it sees a result; folded cells only prepare."""
+    whole = [cell for cell in notebooks.generate(text, forms.Plain).cells if cell.cell_type == "code"]
+    for cell in whole:
+        tree, hidden = ast.parse(cell.source), "hide-input" in cell.metadata.get("tags", [])
+        if hidden or not any(map(claims.is_claim, tree.body)):
+            continue
+        (left,) = made((cell.source,), form=forms.Participant) or [None]
+        assert left is None or not claims.is_silent(ast.parse(left.source)), cell.source
+
+
+def test_participants_read_nothing_of_claims_that_they_do_not_have():
+    text = "One.\nWhat it prints is a **claim**: so.\nThe claims below hold.\nTwo claims a day."
+    assert [cell.source for cell in made(text, form=forms.Participant)] == ["One.\nTwo claims a day."]
+    goal = "- read a claim of others,\n- count."
+    assert [cell.source for cell in made(goal, form=forms.Participant)] == [goal]
+
+
+@each
+def test_no_sentence_of_a_participant_points_to_a_claim(text):
+    given = prose(notebooks.generate(text, forms.Participant))
+    pointing = re.findall(r"(?im)^.*\b(?:the|a|these|first|second|last) (?:\*\*)?claims?\b.*", given)
+    assert not [line for line in pointing if not line.startswith("- ")]
 
 
 def test_a_participant_says_what_a_figure_shows():

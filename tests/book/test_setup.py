@@ -1,6 +1,7 @@
 """What `make` does before anything is installed: a wrong Python is named, half an environment is remade."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -165,6 +166,24 @@ def test_the_file_of_what_was_solved_is_begun_with_the_folder_and_never_again(tm
     (folder / progress.FILE).unlink()
     handouts.begin(["02"], folder)
     assert progress.solved(folder) is None
+
+
+def test_the_learner_finds_the_answers_inside_the_folder_that_jupyterlab_shows(tmp_path):
+    """JupyterLab, opened on the folder, shows nothing that lies beside it."""
+    folder = tmp_path / "learning"
+    handouts.begin(["02", "03"], folder)
+    for name in ("02_symmetric", "03_asymmetric"):
+        head = nbformat.read(folder / f"{name}.ipynb", as_version=4).cells[0].source
+        (link,) = re.findall(r"\*\*Answers:\*\* .*\]\((.*)\)", head)
+        assert Path(link).stem != name, "two tabs of one name"
+        stored = (ROOT / "notebooks" / f"{name}.ipynb").read_text(encoding="utf-8")
+        assert (folder / link).read_text(encoding="utf-8").replace("](../", "](") == stored
+    again = re.findall(r"\]\(([^)#]*\.ipynb)", (folder / link).read_text(encoding="utf-8"))
+    assert "../02_symmetric.ipynb" in again
+    assert {one[:3] for one in again} == {"../"}, "to the learner's own chapters"
+    (folder / link).write_text("half")
+    handouts.begin(["02", "03"], folder)
+    assert (folder / link).read_text() == "half", "what was run there stays"
 
 
 def test_half_a_notebook_does_not_count_as_the_learners(tmp_path, monkeypatch):

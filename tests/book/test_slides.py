@@ -33,6 +33,8 @@ def test_a_deck_has_what_the_chapter_has_and_gives_no_answer_away(text):
     assert len(found.recall) == (5 if found.exercises else 0)
     assert [title for _, title, _ in found.exercises] == re.findall(r"(?m)^`{3,}\{exercise\} (.*)$", source)
     assert not re.findall(r"\{[a-z:]+\}`|^:{3}", seen, re.MULTILINE)
+    for one in predictions:  # on a slide and on a handout nothing stands below it
+        assert not re.search(r"\b(?:below|above|next cell)\b(?! it)", one.question), one.question
 
 
 def test_a_figure_comes_after_the_prediction_that_it_answers_with_its_caption():
@@ -96,6 +98,20 @@ TOO_LARGE = """async () => {
 }"""
 
 
+TOO_SMALL = """() => {
+    const small = [];
+    Reveal.getSlides().forEach((slide, number) => {
+        for (const one of slide.querySelectorAll('*')) {
+            const says = [...one.childNodes].some(node => node.nodeType === 3 && node.data.trim());
+            const size = parseFloat(getComputedStyle(one).fontSize);
+            if (says && !one.closest('aside, svg, mjx-container') && size < 18)
+                small.push([number, one.innerText.slice(0, 40), size]);
+        }
+    });
+    return small;
+}"""
+
+
 @pytest.fixture(scope="module")
 def decks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("slides")
@@ -118,6 +134,7 @@ def test_every_slide_fits(text, decks, browser):
     )
     assert window.evaluate("() => Reveal.getSlides().length") >= 6
     assert window.evaluate(TOO_LARGE) == []
+    assert window.evaluate(TOO_SMALL) == [], "letters that the last row of a room cannot read"
     assert window.locator("mjx-merror").count() == 0
     assert not errors
     window.close()

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import zipfile
 
+import handouts
 import outline
 import pytest
 import routes
 import slides
 import workshop
-from built import CHROMIUM
+from built import CHROMIUM, RAW
 from plain import CHAPTERS
 
 import notebooks
@@ -84,8 +85,29 @@ def test_participants_are_told_versions_sizes_and_where_to_begin(kit):
     assert not any(size in workshop.welcome(TWO, "it.whl", offline=True) for size in fetched)
 
 
-def test_the_plans_of_the_kit_have_no_mark_of_their_maker(kit):
-    assert "\n%" not in (kit / "instructor" / "routes.md").read_text(encoding="utf-8")
+def test_no_page_of_the_kit_has_a_mark_of_its_maker_or_a_directive(kit):
+    pages = list(kit.glob("instructor/**/*.md"))
+    assert len(pages) == 7
+    for page in pages:
+        text = re.sub(r"(?ms)^```python\n.*?^```", "", page.read_text(encoding="utf-8"))
+        assert not RAW.findall(text), page.name
+        assert "\n%" not in text
+    assert "The challenge has its rules" in (kit / "instructor" / "rubric.md").read_text(encoding="utf-8")
+
+
+def test_no_link_of_the_kit_leads_to_a_chapter_that_it_lacks(kit):
+    for path in kit.glob("*/*/*.ipynb"):
+        links = re.findall(r"\]\((\d\d_\w+\.ipynb)", path.read_text(encoding="utf-8"))
+        assert not [link for link in links if not (path.parent / link).is_file()], path
+    (tour, _) = sorted(kit.glob("participants/notebooks/*.ipynb"))
+    assert "[Chapter 01](01_network.ipynb) measures" in handouts.participant(TWO[0])
+    assert "- Chapter 01 measures" in tour.read_text(encoding="utf-8")
+
+
+def test_the_guide_says_how_a_section_begins_whose_code_needs_those_before(kit):
+    guide = (kit / "instructor" / "README.md").read_text(encoding="utf-8")
+    assert "Run All Above Selected Cell" in guide
+    assert "Run All Above Selected Cell" in routes.PAGE.read_text(encoding="utf-8")
 
 
 def test_the_guide_names_what_lies_there_and_nothing_else(kit):
@@ -119,7 +141,8 @@ def test_the_timing_of_every_section_is_said(kit):
     page = (kit / "instructor" / "timing.md").read_text(encoding="utf-8")
     for section in routes.sections("03").values():
         if not section.exercises and "·" not in section.title:
-            assert f"| {section.title} | {section.minutes:.0f} |" in page
+            assert f"| {section.title} | {max(1, round(section.minutes))} |" in page
+    assert "| What it costs in time | 1 |" in workshop.timing([TEXTS[1]]), "a section without a minute"
     assert "| Exercise 03-3 | 60 |" in page
 
 

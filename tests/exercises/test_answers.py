@@ -139,6 +139,13 @@ def hook_left_by_score(model, relu, images, labels):
     return answer
 
 
+def masks_of_a_count_that_is_cut_off(tensors, share):
+    sizes = torch.cat([tensor.abs().flatten() for tensor in tensors])
+    mask = torch.zeros(len(sizes), dtype=torch.bool)
+    mask[sizes.argsort(stable=True)[: int(share * len(sizes))]] = True
+    return mask
+
+
 @pytest.mark.parametrize(
     ("name", "answer", "said"),
     [
@@ -162,6 +169,7 @@ def hook_left_by_score(model, relu, images, labels):
         ("13-3", hook_left_by_score, "a hook is left on the network"),
         ("16-3a", lambda n: n, "The shape is (), expected is (2, 1)."),
         ("14-2", 16, "The shape is (), expected is (2,)."),
+        ("09-3", masks_of_a_count_that_is_cut_off, "round the count, and do not cut it off"),
         ("04-3", lambda codes: 1 / 0, "it raised ZeroDivisionError: division by zero."),
     ],
 )

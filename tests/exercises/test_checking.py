@@ -88,6 +88,20 @@ def test_the_first_case_on_which_a_function_differs_is_shown():
         check_function(lambda n: n * n, lambda n: 2 * n, [2, 3, 4], hint="Think of doubling.")
 
 
+def test_a_small_case_is_shown_with_its_numbers_and_a_large_one_by_its_shape():
+    """Who sees what went in and what came out can follow it by hand."""
+    rows = torch.tensor([[0.6, -0.3, 1 / 3], [0.0, 2.0, 1e-6], [5.0, 4.0, 100.0]])
+    with pytest.raises(AnswerError) as raised:
+        check_function(lambda rows: rows / 3, lambda rows: rows, [rows])
+    assert "for [[0.6, -0.3, 0.3333], [0.0, 2.0, 1e-06], [5.0, 4.0, 100.0]] it gave [[0.2, " in str(
+        raised.value
+    )
+    with pytest.raises(
+        AnswerError, match=r"for a Tensor of shape \(5, 3\) it gave a Tensor of shape \(5, 3\)\."
+    ):
+        check_function(lambda rows: rows / 3, lambda rows: rows, [torch.ones(5, 3)])
+
+
 def test_an_error_inside_the_learners_function_becomes_a_message():
     with pytest.raises(AnswerError, match="for 0 it raised ZeroDivisionError"):
         check_function(lambda n: 1 / n, lambda n: n, [0])
