@@ -106,8 +106,10 @@ def search(record: dict) -> str:
     plan, even = record["repaired closely"][0]["best"], record["shipped repaired uniform"]["2"]
     ours, theirs = record["apart"]["repaired closely"][0]["2 bits, repaired"]["mnist"]
     found = verdict(McNemar(ours, theirs).p_value)
+    cut = record["shipped repaired evenly"]["0.5"]["3"]["bytes"]
     repaired = f"{plan['bytes']:,} bytes against {even['bytes']:,} with 2 bits for all, both repaired"
     lead = f"{repaired}: {ours - theirs} images of 10,000, by McNemar's test {found}"
+    lead = f"{lead}; half cut from every layer, 3 bits: {cut:,} bytes"
     return f"{lead}; trained: {in_guide('search', 'neurons cut, codebooks, by search')}"
 
 

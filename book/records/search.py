@@ -7,11 +7,12 @@ Without a word it does all and writes the record; several processes may each do 
 record does so too, but makes nothing again that stands in the record.
 Four kinds, without training, are of the shipped network, and the seeds are the search's: bits alone,
 everything, and neurons and bits with the repair of chapter 19 in every trial, twice; the same repair is given
-to the uniform plans that it is set beside. The second time only as much may be lost on validation as the
-smallest of these loses there. The fifth, with training, is of three trainings of the article's network by the
-recipe of chapter 18. Every choice reads validation; the test split, and MNIST's own, are read once, for the
-record, with the images that a plan and a uniform one answer differently. The plans that the searches with
-training chose are trained for about as many epochs as chapter 18 trains.
+to the uniform plans that it is set beside: one width for all layers, alone and with one share of neurons cut
+from all of them. The second time only as much may be lost on validation as 2 bits for all, repaired, lose
+there. The fifth, with training, is of three trainings of the article's network by the recipe of chapter 18.
+Every choice reads validation; the test split, and MNIST's own, are read once, for the record, with the images
+that a plan and a uniform one answer differently. The plans that the searches with training chose are trained
+for about as many epochs as chapter 18 trains.
 
 An interrupted run goes on where it was: what is finished stands in build/records, and every search keeps its
 trials in a journal there. It takes half an hour of one core.
@@ -32,7 +33,7 @@ from torch import nn
 import compresslab as cl
 from compresslab import checkpoints, data
 from compresslab.repairing import reconstruct
-from compresslab.searching import Budget, Plan, Search, Space
+from compresslab.searching import Budget, LayerPlan, Plan, Search, Space
 from compresslab.storage import encode
 from compresslab.teaching import records
 
@@ -45,6 +46,7 @@ BYTES = 8_700  # for the searches with training: less than any file of chapter 1
 WIDTHS = (8, 6, 5, 4, 3, 2)
 TRIALS = {"bits": 60, "everything": 20, "repaired": 10, "repaired closely": 10, "trained": 6}
 SEEN = 256  # training images that a repair reads
+CUTS = (0.25, 0.5, 0.75)  # shares of neurons, for the searches with repair and for uniform plans
 SHORT, LONG, RATE = 1, 20, 2e-3  # epochs of a trial and of the plan that was chosen; twice each
 BOOKS = {bits: cl.KMeans(bits, keep_zero=True) for bits in (4, 3, 2)}
 GRIDS = dict(zip(WIDTHS, Space.of_bits(*WIDTHS).schemes, strict=True))
@@ -53,8 +55,8 @@ SPACES = {
     "everything": Space(
         (BOOKS[4], GRIDS[3], BOOKS[3], GRIDS[2], BOOKS[2]), (0.5, 0.7, 0.8, 0.9), (0.25, 0.5)
     ),
-    "repaired": Space((GRIDS[4], GRIDS[3], GRIDS[2]), (), (0.25, 0.5, 0.75)),
-    "repaired closely": Space((GRIDS[4], GRIDS[3], GRIDS[2]), (), (0.25, 0.5, 0.75)),
+    "repaired": Space((GRIDS[4], GRIDS[3], GRIDS[2]), (), CUTS),
+    "repaired closely": Space((GRIDS[4], GRIDS[3], GRIDS[2]), (), CUTS),
     "trained": Space((BOOKS[4], BOOKS[3]), (0.9,), (0.5, 0.75)),
 }
 
@@ -93,6 +95,30 @@ def repaired_uniform(model: nn.Module, images: data.ImageData) -> dict[str, Any]
     """Give every layer the same bits, for each width, and choose the codes as the searched ones are."""
     seen = images.train.images[:SEEN]
     return {str(bits): judged(reconstruct(model, GRIDS[bits], seen), images) for bits in (4, 3, 2)}
+
+
+def evenly(share: float, bits: int) -> Plan:
+    """Cut the same share from every layer that has neurons to lose, and give all layers the same bits."""
+    layers = {name: LayerPlan(GRIDS[bits], neurons=share) for name in ("conv1", "conv2", "fc1")}
+    return Plan(layers | {"fc2": LayerPlan(GRIDS[bits])})
+
+
+def repaired_evenly(model: nn.Module, images: data.ImageData) -> dict[str, Any]:
+    """Do the same to every layer, by all choices that the searches with repair have."""
+    seen = images.train.images[:SEEN]
+    return {
+        f"{share:g}": {
+            str(bits): judged(evenly(share, bits).apply(model, images, repair=seen), images)
+            for bits in (4, 3, 2)
+        }
+        for share in CUTS
+    }
+
+
+def least_within(grid: dict[str, Any], hits: int) -> str:
+    """Return the smallest uniform plan of a grid that reads as many of validation, by its share and bits."""
+    plans = {(share, bits): one for share, row in grid.items() for bits, one in row.items()}
+    return ", ".join(min((one["bytes"], key) for key, one in plans.items() if one["validation"] >= hits)[1])
 
 
 def seen_by(kind: str, images: data.ImageData) -> torch.Tensor | None:
@@ -161,20 +187,25 @@ def read(kind: str, plan: str) -> dict[str, torch.Tensor]:
     if kind == "uniform":
         seen = seen_by("repaired", images)
         made = cl.quantize(model, GRIDS[3]) if plan == "3 bits" else reconstruct(model, GRIDS[2], seen)
+    elif kind == "even":
+        share, bits = plan.split(", ")
+        made = evenly(float(share), int(bits)).apply(model, images, repair=seen_by("repaired", images))
     else:
         made = carried_out(kind, plan)
     judges = {"test": images.test} | ({} if (whole := second_judge()) is None else {"mnist": whole})
     return {judge: cl.evaluate(made, split).hits for judge, split in judges.items()}
 
 
-def apart(kind: str, plan: Any) -> dict[str, Any]:
+def apart(kind: str, plan: Any, even: str | None = None) -> dict[str, Any]:
     """Count the images that only the plan reads, and those that only a uniform plan reads, for each judge.
 
-    The uniform plans are the smallest within the loss that was allowed: as they are, and repaired.
+    The uniform plans are the smallest within the loss that was allowed: as they are, and repaired; or the one
+    that cuts neurons, too, by its share and bits.
     """
     counts: dict[str, Any] = {}
-    for name in ("3 bits", "2 bits, repaired"):
-        both = read(kind, json.dumps(plan)), read("uniform", name)
+    named = [("uniform", "3 bits"), ("uniform", "2 bits, repaired")] if even is None else [("even", even)]
+    for uniform_kind, name in named:
+        both = read(kind, json.dumps(plan)), read(uniform_kind, name)
         pairs = {judge: (ours, both[1][judge]) for judge, ours in both[0].items()}
         counts[name] = {
             judge: [int((ours & ~theirs).sum()), int((theirs & ~ours).sum())]
@@ -186,7 +217,7 @@ def apart(kind: str, plan: Any) -> dict[str, Any]:
 def stand_already(runs: Runs) -> None:
     """Take from the record what it holds."""
     record = json.loads(RECORD.read_text(encoding="utf-8"))
-    singles = {"repaired uniform": "shipped repaired uniform"}
+    singles = {name: f"shipped {name}" for name in ("repaired uniform", "repaired evenly")}
     singles |= {name: f"shipped {name}" for name in ("floats", "uniform")}
     several = {kind: kind for kind in (*SPACES, "chapter 18")}
     several |= {name: f"fresh {name}" for name in ("floats", "uniform")}
@@ -196,9 +227,10 @@ def stand_already(runs: Runs) -> None:
     for key, name in several.items():
         for seed, found in zip(SEEDS, record.get(name, []), strict=False):
             runs.found.setdefault((key, seed), found)
-    for kind, found in record.get("apart", {}).items():
-        for seed, counts in zip(SEEDS, found, strict=True):
-            runs.found.setdefault(("apart", kind, seed), counts)
+    for name in ("apart", "apart evenly"):
+        for kind, found in record.get(name, {}).items():
+            for seed, counts in zip(SEEDS, found, strict=True):
+                runs.found.setdefault((name, kind, seed), counts)
 
 
 def main(kinds: list[str]) -> None:
@@ -222,6 +254,16 @@ def main(kinds: list[str]) -> None:
         for seed in SEEDS:
             plan = runs.found[kind, seed]["best"]["plan"]
             runs.of(("apart", kind, seed), apart, kind, plan)
+    grid = runs.of(("repaired evenly", "shipped"), repaired_evenly, checkpoints.load("article"), images)
+    whole, repaired = (
+        runs.found["floats", "shipped"]["validation"],
+        {"repaired": LOSS, "repaired closely": CLOSE},
+    )
+    for kind, loss in repaired.items():
+        even = least_within(grid, whole - round(loss * len(images.validation.labels)))
+        for seed in SEEDS:
+            plan = runs.found[kind, seed]["best"]["plan"]
+            runs.of(("apart evenly", kind, seed), apart, kind, plan, even)
     plan = runs.found["repaired closely", SEEDS[0]]["best"]["plan"]
     cl.save(carried_out("repaired closely", json.dumps(plan)), FILES / "article_repaired.clab")
     for seed in SEEDS:
@@ -229,6 +271,10 @@ def main(kinds: list[str]) -> None:
         runs.of(("chapter 18", seed), judged, cl.load(file), images)
     found = {kind: [runs.found[kind, seed] for seed in SEEDS] for kind in (*SPACES, "chapter 18")}
     found["apart"] = {kind: [runs.found["apart", kind, seed] for seed in SEEDS] for kind in untrained}
+    found["apart evenly"] = {
+        kind: [runs.found["apart evenly", kind, seed] for seed in SEEDS] for kind in repaired
+    }
+    found["shipped repaired evenly"] = runs.found["repaired evenly", "shipped"]
     found["shipped repaired uniform"] = runs.found["repaired uniform", "shipped"]
     for name in ("floats", "uniform"):
         found[f"shipped {name}"] = runs.found[name, "shipped"]

@@ -54,6 +54,12 @@ def test_a_figure_says_every_row_to_who_does_not_see_it(name):
     assert drawn.count("<circle") + len(re.findall(r">-?\d+\.\d</text>", drawn)) == len(rows(f"{name}.csv"))
 
 
+def test_the_page_says_which_images_each_row_was_read_on():
+    (said,) = re.findall(r"The rows of chapters? (\d\d) were read on the 10,000 test images of MNIST", PAGE)
+    assert {one.chapter for one in guide.options() if one.images == 10_000} == {said}
+    assert {one.images for one in guide.options() if one.chapter != said} == {1_000}
+
+
 # ------------------------------------------------------------------ the rule, from the table alone
 
 

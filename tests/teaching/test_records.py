@@ -216,6 +216,23 @@ def test_what_two_plans_read_apart_adds_up_to_what_each_reads(kind):
                 assert ours - theirs == run["best"][judge] - control[judge]
 
 
+@pytest.mark.parametrize(("kind", "images", "saved"), [("repaired", 5, 0.2), ("repaired closely", 1, 0.05)])
+def test_a_repaired_search_is_held_against_the_same_cut_of_every_layer(kind, images, saved):
+    """The control has all shares and widths that the search has; the smallest within the loss is compared."""
+    grid, plans = SEARCH["shipped repaired evenly"], [run["best"] for run in SEARCH[kind]]
+    had = [layer for plan in plans for layer in plan["plan"]["layers"].values()]
+    assert {layer["neurons"] for layer in had if "neurons" in layer} <= set(map(float, grid))
+    assert all({str(layer["scheme"]["bits"]) for layer in had} <= set(row) for row in grid.values())
+    lowest = SEARCH["shipped floats"]["validation"] - images
+    kept = {(share, bits): one for share, row in grid.items() for bits, one in row.items()}
+    kept = {key: one for key, one in kept.items() if one["validation"] >= lowest}
+    least = min(kept, key=lambda key: kept[key]["bytes"])
+    for plan, counts in zip(plans, SEARCH["apart evenly"][kind], strict=True):
+        assert plan["bytes"] <= (1 - saved) * kept[least]["bytes"]
+        for judge, (ours, theirs) in counts[", ".join(least)].items():
+            assert ours - theirs == plan[judge] - kept[least][judge]
+
+
 def test_the_repaired_file_is_what_the_record_says():
     file, best = records.path("search/article_repaired.clab"), SEARCH["repaired closely"][0]["best"]
     assert file.stat().st_size == best["bytes"]
