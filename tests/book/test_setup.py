@@ -1,6 +1,7 @@
 """What `make` does before anything is installed: a wrong Python is named, half an environment is remade."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -232,6 +233,8 @@ def test_the_whole_proof_installs_what_it_may_and_goes_on_without_the_rest(tmp_p
     run = [str(programs / "bash"), str(tmp_path / ".ci" / "run")]
     done = subprocess.run(run, env={"PATH": str(programs)}, capture_output=True, text=True, check=True)
     wanted, told = "npm chromium fontconfig fonts-noto-cjk", done.stdout.splitlines()
+    (named,) = re.findall(r"`apt-get install (npm [^`]+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert {*named.split()} == {*wanted.split()} - {"fontconfig"}, "which only lets .ci/run look for the font"
     assert told[-2:] == ["make book", "make test"]
     if user == "0" or sudo:
         assert told[:-2] == ["apt-get update", f"apt-get install -y --no-install-recommends {wanted}"]
