@@ -6,6 +6,7 @@ STAMP  := $(VENV)/.installed
 LESS   := $(VENV)/.learning
 
 # `make book TORCH=cpu` takes the build without CUDA, from PyTorch's own index: on Linux it is gigabytes smaller.
+# That index is asked for nothing else: of what torch needs it has not every pinned version.
 TORCH ?=
 $(if $(filter-out cpu,$(TORCH)),$(error TORCH is cpu, or not given; found '$(TORCH)'))
 MORE   := $(if $(TORCH),TORCH=$(TORCH))
@@ -37,7 +38,7 @@ define environment
 	@{ $(BIN)/python -c 'import pip' && $(BIN)/python -c '$(WRONG)'; } 2>/dev/null || { $(PYTHON) -c '$(WRONG)' \
 	&& { [ ! -e $(VENV) ] || echo "$(VENV) is not whole, or its Python is too old: it is made anew."; } \
 	&& rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
-	$(if $(TORCH),$(BIN)/python -m pip install -c constraints.txt torch torchvision --index-url https://download.pytorch.org/whl/cpu \
+	$(if $(TORCH),$(BIN)/python -m pip install --no-deps -c constraints.txt torch torchvision --index-url https://download.pytorch.org/whl/cpu \
 	|| { echo "$(NOCPU)" >&2; exit 1; })
 endef
 

@@ -131,6 +131,24 @@ def test_the_cpu_build_of_torch_is_taken_first_where_it_is_asked_for(folder):
     assert "index" not in installs[1]
 
 
+def test_pytorchs_index_is_asked_for_torch_alone():
+    """It has its own choice of other packages' versions, and pip gives up where a pinned one is missing."""
+    places = [
+        "Makefile",
+        "README.md",
+        ".binder/postBuild",
+        "book/tools/workshop.py",
+        ".github/workflows/tests.yml",
+    ]
+    texts = [(ROOT / place).read_text(encoding="utf-8") for place in places]
+    lines = [
+        [line for line in text.splitlines() if "pip install" in line and "--index-url" in line]
+        for text in texts
+    ]
+    assert all(lines)
+    assert all(" --no-deps " in line for several in lines for line in several)
+
+
 def test_an_index_that_does_not_answer_is_named_and_the_environment_can_be_used(folder):
     done = make(folder, interpreter(folder / "new", index="exit 1"), "TORCH=cpu")
     assert done.returncode != 0
