@@ -10,7 +10,7 @@ LESS   := $(VENV)/.learning
 TORCH ?=
 $(if $(filter-out cpu,$(TORCH)),$(error TORCH is cpu, or not given; found '$(TORCH)'))
 MORE   := $(if $(TORCH),TORCH=$(TORCH))
-NOCPU  := PyTorch did not give its build without CUDA: the lines above say why. Try again, or leave out TORCH=cpu.
+NOCPU  := PyTorch did not give its build without CUDA: is download.pytorch.org reached from here? Try again, or leave out TORCH=cpu.
 
 # Said before anything is made; written so that even an old Python understands it.
 WRONG := import platform, sys; v, here = sys.version_info[:2], (platform.system(), platform.machine()); sys.exit( \
