@@ -79,16 +79,10 @@ def unpack(data: bytes | bytearray | memoryview, bits: int, count: int) -> UInt8
         raise FormatError("Unused bits of the last packed byte are set; the data is damaged or not ours.")
     if bits == 8:
         return source.copy()
-    full = count // 8  # words that the data fills; the last codes may share a word with nothing
     codes = np.empty(8 * -(-count // 8), np.uint8)
     words = codes.view(_LANES[-1])
-    for start in range(0, full, _CHUNK):
-        stop = min(start + _CHUNK, full)
-        _unpack_chunk(source[bits * start : bits * stop], words[start:stop], bits)
-    if count % 8:
-        rest = np.zeros(bits, np.uint8)
-        rest[: len(source) - bits * full] = source[bits * full :]
-        _unpack_chunk(rest, words[full:], bits)
+    for start in range(0, len(words), _CHUNK):
+        _unpack_chunk(source[bits * start :], words[start : start + _CHUNK], bits)
     return codes[:count]
 
 
@@ -175,16 +169,20 @@ def _pack_chunk(codes: np.ndarray, bits: int) -> np.ndarray:
         np.multiply(upper, _gap(lane, bits), out=upper)
         np.subtract(pairs, upper, out=merged.view(lane))
         words = merged
-    packed = np.empty(bits * len(words), np.uint8)
-    for to, origin in zip(_columns(packed, bits, bits), _columns(words, 8, bits), strict=True):
-        to[:] = origin
-    return packed
+    if 8 % bits == 0:
+        return np.ndarray(len(words), f"<u{bits}", words, strides=(8,)).copy().view(np.uint8)
+    for step in range(1, -(-8 // bits)):  # overlapping words agree: unused bytes hold those of the next
+        words[:-step] |= np.left_shift(words[step:], 8 * bits * step, out=high[step:])
+    packed = np.empty(bits * len(words) + 8 - bits, np.uint8)
+    np.ndarray(len(words), _LANES[-1], packed, strides=(bits,))[:] = words
+    return packed[: bits * len(words)]
 
 
 def _unpack_chunk(packed: np.ndarray, words: np.ndarray, bits: int) -> None:
-    words[:] = 0
-    for to, origin in zip(_columns(words, 8, bits), _columns(packed, bits, bits), strict=True):
-        to[:] = origin
+    missing = max(0, bits * len(words) + 8 - bits - len(packed))  # the last word may end past the data
+    source = np.pad(packed, (0, missing)) if missing else packed
+    words[:] = np.ndarray(len(words), _LANES[-1], source, strides=(bits,))
+    words &= (1 << 8 * bits) - 1
     high = np.empty_like(words)
     for lane in reversed(_LANES):  # low + high * 2**width  ->  low + high * 2**lane
         pairs, upper = words.view(lane), high.view(lane)
@@ -196,15 +194,3 @@ def _unpack_chunk(packed: np.ndarray, words: np.ndarray, bits: int) -> None:
 def _gap(lane: np.dtype, bits: int) -> int:
     """Say how far apart the upper half's two places are: 2**h - 2**w."""
     return (1 << 4 * lane.itemsize) - (1 << bits * lane.itemsize // 2)
-
-
-def _columns(buffer: np.ndarray, stride: int, bits: int) -> list[np.ndarray]:
-    """Show the first ``bits`` of every ``stride`` bytes as columns, as wide as alignment allows.
-
-    A few long strided copies are several times faster than one short copy per word.
-    """
-    width = bits & -bits
-    return [
-        np.ndarray(buffer.nbytes // stride, f"<u{width}", buffer, offset, strides=(stride,))
-        for offset in range(0, bits, width)
-    ]

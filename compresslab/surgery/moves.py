@@ -100,8 +100,7 @@ def _compared(parts: list[Tensor], wide: list[Tensor]) -> list[tuple[int, list[n
         if sizes != list(part.shape) or not torch.equal(_core(core.index_select(axis, kept)), _core(part)):
             return []
         lines = _core(part, axis).movedim(axis, -1).reshape(-1, len(kept)).numpy()
-        _, first = np.unique(lines, axis=0, return_index=True)  # the same line may stand at many places
-        found.append((axis, list(lines[np.sort(first)])))
+        found.append((axis, list({line.tobytes(): line for line in lines}.values())))  # each line once
     return found
 
 

@@ -5,6 +5,9 @@
 Both routes see the same codes in the same process on one thread, their runs interleaved, so that a busy
 machine slows both, and processor time is counted, not the clock on the wall. Shown are medians with the
 quartiles' distance; exits with 1 if a ratio is below 8.
+
+The mark is for a quiet machine. Ours works in the cache, and loses more than the other route where other work
+shares it: with 14 processes on two cores of a Xeon, packing 7 bits was 7.3 times as fast, and 5 bits 7.0.
 """
 
 import statistics

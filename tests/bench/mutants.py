@@ -5,11 +5,12 @@
 
 First the tests of the rooms run once, and it is written down which lines each runs. Then one process imports
 package and tests; for each mutant it forks, makes the change in the running code, and runs the tests that run
-the changed statement, the quickest first, until one fails. What survives, and what only a new import brings,
-is tried again in a copy, against all tests of the rooms; --quick leaves that out. Each result is written down
-when it is known: what was killed is not run again, and what survived only after the tests have changed. A
-survivor that computes the same as the original is entered, by hand and with its reason, in
-equivalent_mutants.json; it counts neither way. The exit status is 1 where fewer than 95 % are noticed.
+the changed statement, the quickest first, until one fails. What only a new import brings is tried in a copy,
+in a process for each. What survives is tried again there, against all tests of the rooms; --quick leaves this
+out. Each result is written down when it is known: what was killed is not run again, and what survived only
+after the tests have changed. A survivor that computes the same as the original is entered, by hand and with
+its reason, in equivalent_mutants.json; it counts neither way. The exit status is 1 where fewer than 95 % are
+noticed.
 
 Results belong to the tests and packages they came from. So what --keep writes into killers.json is none, only
 which test noticed each mutant: that one is tried first from then on, and a run elsewhere takes less long.
@@ -162,6 +163,12 @@ def keep(found: dict[Mutant, dict]) -> None:
     KILLERS.write_text(json.dumps(tests, indent=0) + "\n", encoding="utf-8")
 
 
+def bounded(known: Known, test: str) -> None:
+    """End this process where a test computes too long: what loops does; on a busy machine it only waits."""
+    longest = 4 + max(known.seconds.values())  # of a test that was not measured
+    signal.setitimer(signal.ITIMER_VIRTUAL, 10 + 5 * known.seconds.get(test, longest))
+
+
 class Watching:
     """A pytest plugin: which test failed first, and what each takes and runs."""
 
@@ -192,7 +199,11 @@ class Chosen(Watching):
 
     def __init__(self, known: Known, chosen: Callable[[str], bool], first: str) -> None:
         super().__init__()
-        self.order, self.chosen = known.order(first), chosen
+        self.known, self.order, self.chosen = known, known.order(first), chosen
+
+    def pytest_runtest_logstart(self, nodeid) -> None:
+        bounded(self.known, nodeid)
+        super().pytest_runtest_logstart(nodeid)
 
     def pytest_collection_modifyitems(self, items) -> None:
         items[:] = sorted((item for item in items if self.chosen(item.nodeid)), key=self.order)
@@ -327,10 +338,9 @@ def _tried(warm: InPlace, mutant: Mutant, facts: Known, first: str, verdict: Pat
         verdict.write_text(f"import: {error!r:.80}")
         return 1
 
-    def bounded(test: str) -> None:  # what loops for ever computes; a busy machine only waits
-        signal.setitimer(signal.ITIMER_VIRTUAL, 10 + 5 * facts.seconds.get(test, 0.0))
-
-    verdict.write_text(warm.run(tests, bounded))
+    verdict.write_text(warm.run(tests, partial(bounded, facts)))
+    if outside and not warm.failed:  # what was made on import may hold the old value
+        return CANNOT
     return int(bool(warm.failed))
 
 
@@ -348,12 +358,14 @@ def copy_to(folder: Path) -> Path:
     return folder
 
 
-def afresh(mutants: list[Mutant], known: Known, results: Results, folder: Path) -> None:
-    """Try mutants in a copy that is imported anew: the tests near each, then its room's and those above."""
-    copy = copy_to(folder / "copy")
-    longest, before = 30 + 6 * max(known.seconds.values()), killers()  # s, for a test: what loops for ever
+def afresh(mutants: list[Mutant], known: Known, results: Results, folder: Path, last: str) -> None:
+    """Try mutants in a copy that is imported anew: the tests near each; then, if that is the last stage, all.
+
+    All are those of its room and of those above.
+    """
+    copy, before = copy_to(folder / "copy"), killers()
     for mutant in mutants:
-        path, begin, failed, late = copy / mutant.file, time.monotonic(), 0, f"--timeout={longest:.0f}"
+        path, begin, failed = copy / mutant.file, time.monotonic(), 0
         source, verdict = path.read_bytes(), folder / "verdict.txt"
         path.write_bytes(mutant.applied(source))
         near = known.near(mutant)
@@ -362,23 +374,24 @@ def afresh(mutants: list[Mutant], known: Known, results: Results, folder: Path) 
             (sorted({test.partition("::")[0] for test in near}), near.__contains__),
             ([*test_paths(*above), *ABOVE_ALL], lambda test, near=near: test not in near),
         ]
-        for paths, chosen in stages[results.of(mutant)["stage"] == "near" :]:
+        begun = results.of(mutant)["stage"] == "near" and not results.waits(mutant, "near")
+        for paths, chosen in stages[begun : 1 if last == "near" else 2]:
             verdict.write_text("import")
-
             plugin = Chosen(known, chosen, before.get(mutant.tag, ""))
-            action = partial(_in_copy, copy, paths, plugin, late, verdict)
+            action = partial(_in_copy, copy, paths, plugin, verdict)
             failed = forked(folder / "output.txt", action) if paths else 0
             if failed not in (0, 5):  # 5: there was nothing to run
                 break
         path.write_bytes(source)
-        by = verdict.read_text() if failed not in (0, 5) else ""
-        results.add(mutant, "killed" if by else "survived", "all", by, time.monotonic() - begin)
+        by = "" if failed in (0, 5) else "time" if failed < 0 else verdict.read_text()
+        results.add(mutant, "killed" if by else "survived", last, by, time.monotonic() - begin)
 
 
-def _in_copy(copy: Path, paths: list[str], plugin: Chosen, longest: str, verdict: Path) -> int:
+def _in_copy(copy: Path, paths: list[str], plugin: Chosen, verdict: Path) -> int:
     """Run tests in a copy and write down which one failed."""
     sys.dont_write_bytecode = True
-    status = pytest_in(copy, paths, plugin, "-x", longest)
+    signal.setitimer(signal.ITIMER_VIRTUAL, LONGEST)  # to import and collect; then each test sets its own
+    status = pytest_in(copy, paths, plugin, "-x", f"--timeout={LONGEST}")
     verdict.write_text(plugin.failed)
     return status
 
@@ -387,7 +400,7 @@ def main() -> int:
     """Run what has not been run, and say what came out."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--results", type=Path, default=ROOT / "build" / "mutants.jsonl")
-    parser.add_argument("--quick", action="store_true", help="only in place, only the tests near each")
+    parser.add_argument("--quick", action="store_true", help="only the tests near each")
     parser.add_argument(
         "--keep", action="store_true", help="write down which test noticed each, for next time"
     )
@@ -418,9 +431,10 @@ def main() -> int:
                 os.kill(child, signal.SIGTERM)  # it ends what it runs
                 raise
         results = Results(asked.results)
-        left = [m for m in judged if results.waits(m, "all")]
-        if left and not asked.quick:
-            afresh(left, Known(**json.loads(known.read_text())), results, folder)
+        last = "near" if asked.quick else "all"
+        left = [m for m in judged if results.waits(m, last)]
+        if left:
+            afresh(left, Known(**json.loads(known.read_text())), results, folder, last)
     if asked.keep:
         keep({m: results.of(m) for m in judged})
     return said(mutants, judged, results)

@@ -277,6 +277,15 @@ def test_a_mean_is_the_nearest_code_halves_upward(codes):
     assert int(IntegerMean(Grid(1.0, 0))(maps)) == integer_mean(maps[0].numpy())[0]
 
 
+def test_a_pooled_map_keeps_its_axes_for_the_convolution_that_reads_it():
+    model = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(2, 3, 1))
+    x = torch.rand((4, 2, 5, 5), generator=torch.Generator().manual_seed(0))
+    found = quantize_activations(model, x)(x)
+    assert found.shape == (4, 3, 1, 1)
+    # two grids of 256 steps over numbers below 1, and weights below 1
+    assert torch.allclose(found, model(x), atol=0.02)
+
+
 def test_a_convolution_of_windows_equals_torchs_own_on_integers():
     like = nn.Conv2d(3, 4, (3, 2), stride=(2, 1), padding=(1, 0), bias=False)
     code = Symmetric(8, PerTensor()).quantize(normal(4, 3, 3, 2))

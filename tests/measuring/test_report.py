@@ -290,6 +290,15 @@ def test_numbers_in_text_end_below_each_other(comparison):
     assert len({line.index(number) + len(number) for line, number in zip(lines, shown, strict=False)}) == 1
 
 
+@pytest.mark.parametrize("head", ["bytes on disk", "smaller", "not zero", "MACs"])
+def test_a_column_of_numbers_ends_below_its_head(comparison, head):
+    _, heads, *rows = repr(comparison).splitlines()
+    end = heads.index(head) + len(head)
+    for row in rows[: len(comparison.reports)]:
+        assert row[end - 1].strip()
+        assert not row[end : end + 1].strip()
+
+
 def test_latency_is_shown_where_it_is_asked(comparison):
     for reports in (comparison.reports, comparison.reports[:1]):
         shown = repr(compare(*reports, latency=True))

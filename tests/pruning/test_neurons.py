@@ -268,6 +268,15 @@ def test_dead_neurons_go_and_the_answers_stay(bias):
     assert difference(answers(small, images().double()), answers(model, images().double())) < 1e-13
 
 
+def test_a_neuron_that_one_weight_keeps_alive_is_not_dead():
+    """The example, which is black, does not show it: each says 1 of it."""
+    model = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
+    model[0].weight.data = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    model[0].bias.data[:] = 1
+    small = drop_dead(model, torch.zeros(1, 2))
+    assert small[0].weight.tolist() == [[1, 0], [0, 1]]
+
+
 def test_scales_of_zero_make_dead_neurons():
     model = calibrated(network("residual").double(), images().double())
     with_dead(model, scale=True)

@@ -140,6 +140,14 @@ def test_scaled_values_give_scaled_centroids_to_the_last_bit(name, factor):
     assert np.array_equal(fit(row * factor), fit(row) * factor)
 
 
+@pytest.mark.parametrize("factor", [2.0**-31, 2.0**17])  # square roots of these are rounded
+def test_a_scale_moves_no_cut_off_a_value_that_it_meets_exactly(factor):
+    """4,094 equal steps and 2,048 cuts, so a cut at every second value; and a value that comes twice."""
+    row = np.append(np.arange(4095.0), 0)
+    fit = partial(kmeans_centroids, clusters=32)
+    assert np.array_equal(fit(row * factor), fit(row) * factor)
+
+
 @given(st.integers(1, 60), st.integers(1, 8), st.integers(0, 2**32 - 1))
 def test_the_divided_search_equals_the_plain_one(size, clusters, seed):
     """The dynamic program that tries every last cut for every end, in a plain loop."""

@@ -151,6 +151,14 @@ def test_a_module_on_the_meta_device_is_brought_to_life():
     assert torch.equal(decode(encode(stranger())[0], into=into)(images()), stranger()(images()))
 
 
+@pytest.mark.parametrize("part", [0, 3])
+def test_a_module_is_brought_to_life_of_which_a_part_is_on_the_meta_device(part):
+    into = stranger(1)
+    into[part].to(device="meta")
+    assert {tensor.is_meta for tensor in into.parameters()} == {True, False}
+    assert same(decode(encode(stranger())[0], into=into), stranger())
+
+
 def test_frozen_parameters_stay_frozen():
     into = stranger(1)
     into[0].weight.requires_grad_(False)

@@ -225,6 +225,10 @@ HELD = {
         ).flatten(1),
         "the values of norm.weight are read by batch_norm",
     ),
+    "a scale": (  # of a norm that reads no channels
+        lambda net, x, y: functional.layer_norm(torch.ones(1, 4), (4,), x.mean((0, 2, 3))),
+        "layer_norm does not pass them on",
+    ),
 }
 
 
