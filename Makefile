@@ -5,15 +5,18 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 LESS   := $(VENV)/.learning
 
-# Said before anything is made; written so that even an old Python understands it.
-WRONG := import platform, sys; v, here = sys.version_info[:2], (platform.system(), platform.machine()); sys.exit( \
-    "Python 3.11 to 3.13 is needed, and $(PYTHON) is %d.%d. Give another one: make PYTHON=python3.12 $(MAKECMDGOALS)" % v if v < (3, 11) \
-    else "On %s %s some packages have no wheels. README.md says what to do, under Which machines." % here \
-    if here == ("Darwin", "x86_64") or here[0] == "Linux" and here[1] != "x86_64" else None)
-
 # `make book TORCH=cpu` takes the build without CUDA, from PyTorch's own index: on Linux it is gigabytes smaller.
+# That index is asked for nothing else: of what torch needs it has not every pinned version.
 TORCH ?=
 $(if $(filter-out cpu,$(TORCH)),$(error TORCH is cpu, or not given; found '$(TORCH)'))
+MORE   := $(if $(TORCH),TORCH=$(TORCH))
+NOCPU  := PyTorch did not give its build without CUDA: is download.pytorch.org reached from here? Try again, or leave out TORCH=cpu.
+
+# Said before anything is made; written so that even an old Python understands it.
+WRONG := import platform, sys; v, here = sys.version_info[:2], (platform.system(), platform.machine()); sys.exit( \
+    "Python 3.11 to 3.13 is needed, and $(PYTHON) is %d.%d. Give another one: make PYTHON=python3.12 $(strip $(MAKECMDGOALS) $(MORE))" % v if v < (3, 11) \
+    else "On %s %s some packages have no wheels. README.md says what to do, under Which machines." % here \
+    if here == ("Darwin", "x86_64") or here[0] == "Linux" and here[1] != "x86_64" else None)
 
 # What pages show of cells and records: tables, quoted figures, drawings.
 TABLES := for table in records/ledger records/guide records/quoted records/overview tools/intervals; do $(BIN)/python book/$$table.py || exit 1; done
@@ -32,8 +35,11 @@ help:           ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 define environment
-	@$(BIN)/python -c 'import pip' 2>/dev/null || { $(PYTHON) -c '$(WRONG)' && rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
-	$(if $(TORCH),$(BIN)/python -m pip install -c constraints.txt torch torchvision --index-url https://download.pytorch.org/whl/cpu)
+	@{ $(BIN)/python -c 'import pip' && $(BIN)/python -c '$(WRONG)'; } 2>/dev/null || { $(PYTHON) -c '$(WRONG)' \
+	&& { [ ! -e $(VENV) ] || echo "$(VENV) is not whole, or its Python is too old: it is made anew."; } \
+	&& rm -rf $(VENV) && $(PYTHON) -m venv $(VENV); }
+	$(if $(TORCH),$(BIN)/python -m pip install --no-deps -c constraints.txt torch torchvision --index-url https://download.pytorch.org/whl/cpu \
+	|| { echo "$(NOCPU)" >&2; exit 1; })
 endef
 
 $(STAMP): pyproject.toml constraints.txt

@@ -2,9 +2,9 @@
 
 Run from the root of the repository, with a network: python book/records/sizes.py
 pip resolves the wheels for each system with the versions of constraints.txt, and installs none of them: what
-Windows and macOS fetch is known so, and not measured. `--filled PATH` measures what `make learn`
-made here on Linux. `--cpu WHEEL` adds the rows of torch without CUDA, with a wheel of it from PyTorch's own
-index: what belongs to CUDA is taken off, and the wheel put in its place.
+Windows and macOS fetch is known so, and not measured. `--filled PATH` measures what `make learn` made here on
+Linux, and `--filled-cpu PATH` what it made with torch without CUDA. `--cpu WHEEL` resolves that row, with a
+wheel of torch from PyTorch's own index: what belongs to CUDA is taken off, and the wheel put in its place.
 """
 
 import argparse
@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-import zipfile
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote, urlparse
@@ -44,7 +43,6 @@ SYSTEMS = {  # the tags that pip accepts there, and what a requirement's conditi
 ASKED = ("os_name", "sys_platform", "platform_system", "platform_machine")
 CPU = "Linux, TORCH=cpu"
 CUDA = ("nvidia", "cuda", "triton", "torch-")  # how the wheels begin that the build for the CPU replaces
-FOLDERS = ("nvidia", "triton", "torch", "torchgen", "functorch", "cuda")  # and what they unpack
 # pip asks the conditions of a requirement about the machine it runs on, whatever --platform says.
 PIP = """
 import json, sys
@@ -105,11 +103,10 @@ def name(address: str) -> str:
     return unquote(urlparse(address).path).rpartition("/")[2]
 
 
-def filled(folder: Path, without: tuple[str, ...] = ()) -> int:
+def filled(folder: Path) -> int:
     """Return the bytes of the files below a folder, each rounded up to what a disk gives it."""
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    kept = (path for path in files if not set(path.relative_to(folder).parts) & set(without))
-    return sum(path.stat().st_blocks * 512 for path in kept)
+    return sum(path.stat().st_blocks * 512 for path in files)
 
 
 def measured() -> dict[str, tuple[str, str, str]]:
@@ -139,6 +136,7 @@ def shown() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--filled", type=Path, metavar="PATH", help="an environment that stands here")
+    parser.add_argument("--filled-cpu", type=Path, metavar="PATH", help="one that TORCH=cpu made")
     parser.add_argument("--cpu", type=Path, metavar="WHEEL", help="torch without CUDA")
     options = parser.parse_args()
     for system in (*SYSTEMS, *([CPU] if options.cpu else [])):
@@ -146,14 +144,9 @@ def main() -> None:
             sizes = [bytes_of(address) for address in fetched(system, options.cpu)]
             write(measured() | {system: (str(len(sizes)), f"{sum(sizes) / 1e6:.0f}", "")})
             print(system, *measured()[system], flush=True)
-    if options.filled:
-        fills = {"Linux": filled(options.filled)}
-        if options.cpu:
-            with zipfile.ZipFile(options.cpu) as wheel:
-                unpacked = sum(entry.file_size for entry in wheel.infolist())
-            fills[CPU] = filled(options.filled, FOLDERS) + unpacked
-        for system, size in fills.items():
-            write(measured() | {system: (*measured()[system][:2], f"{size / 1e6:.0f}")})
+    for system, folder in (("Linux", options.filled), (CPU, options.filled_cpu)):
+        if folder:
+            write(measured() | {system: (*measured()[system][:2], f"{filled(folder) / 1e6:.0f}")})
     text = README.read_text(encoding="utf-8")
     README.write_text(re.sub(r"\| System (.*\n)+?(?=\n)", lambda _: shown(), text), encoding="utf-8")
 

@@ -57,7 +57,7 @@ SIZES = """
 pip fetches {Windows} MB on Windows, {macOS} on macOS and {Linux} on Linux, where torch comes with CUDA.
 Without it {small} are enough; run this before the second line:
 
-    .venv/bin/python -m pip install -c constraints.txt torch torchvision --index-url {cpu}
+    .venv/bin/python -m pip install --no-deps -c constraints.txt torch torchvision --index-url {cpu}
 
 Windows on Arm and Macs with Intel have no wheels of today's torch: share a machine.
 """
@@ -237,7 +237,7 @@ def wheels(built: Path, folder: Path, torch: str) -> None:
     pins = ["-c", str(notebooks.ROOT / "constraints.txt"), "--dest", str(folder)]
     command = [sys.executable, "-m", "pip", "download", *pins]
     if torch == "cpu":
-        subprocess.run([*command, "torch", "torchvision", "--index-url", CPU], check=True)
+        subprocess.run([*command, "--no-deps", "torch", "torchvision", "--index-url", CPU], check=True)
     subprocess.run([*command, "--find-links", str(folder), str(built), "jupyterlab"], check=True)
 
 

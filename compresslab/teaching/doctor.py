@@ -203,7 +203,7 @@ def kernel() -> Finding:
         remedy = f"Make it anew: {REGISTER}"
         return Finding("kernel", f"no kernel answers: {error!s:.150}", remedy, fails=True)
     heard = next((text for text in told if text), "")
-    if not heard or Path(heard) != Path(sys.executable):
+    if not heard or Path(os.path.abspath(heard)) != Path(os.path.abspath(sys.executable)):
         remedy = f"Start Jupyter from this environment, or: {REGISTER}"
         return Finding("kernel", f"notebooks would run elsewhere: {heard:.150}", remedy, fails=True)
     seconds = time.monotonic() - begin

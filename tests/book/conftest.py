@@ -9,6 +9,8 @@ from serving import serving
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium: install the system's package (chromium)")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:

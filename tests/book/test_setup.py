@@ -23,6 +23,7 @@ echo "$0 $*" >> "{log}"
 case "$*" in
   "-m venv .venv") mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
   "-c import pip") {pip} ;;
+  "-m pip install"*whl/cpu) {index} ;;
   "-m pip install"*) cp "$0" .venv/bin/jupyter ;;
   -c*) exec "{real}" -c "{pretends}; exec(sys.argv[1])" "$2" ;;
 esac
@@ -36,13 +37,12 @@ def folder(tmp_path):
     return tmp_path
 
 
-def interpreter(path: Path, version=(3, 11), pip="true", machine=("Linux", "x86_64")) -> Path:
+def interpreter(path: Path, version=(3, 11), pip="true", machine=("Linux", "x86_64"), index="true") -> Path:
     pretends = f"import platform, sys; sys.version_info = {(*version, 0, 'final', 0)}"
     for asked, told in zip(("system", "machine"), machine, strict=True):
         pretends += f"; platform.{asked} = lambda: '{told}'"
-    text = STUB.format(
-        log=path.parent / "log", pip=pip, real=sys.executable, pretends=pretends.replace('"', "'")
-    )
+    log, pretends = path.parent / "log", pretends.replace('"', "'")
+    text = STUB.format(log=log, pip=pip, real=sys.executable, pretends=pretends, index=index)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     path.chmod(0o755)
@@ -64,6 +64,11 @@ def test_a_python_that_is_too_old_is_named_before_anything_is_made(folder):
     assert "Python 3.11 to 3.13 is needed" in done.stderr
     assert "is 3.10. Give another one: make PYTHON=python3.12" in done.stderr
     assert not (folder / ".venv").exists()
+
+
+def test_the_way_out_keeps_what_was_asked_for(folder):
+    done = make(folder, interpreter(folder / "old", version=(3, 10)), "TORCH=cpu", target="book")
+    assert "make PYTHON=python3.12 book TORCH=cpu\n" in done.stderr
 
 
 @pytest.mark.parametrize("machine", [("Darwin", "x86_64"), ("Linux", "aarch64")], ids=" ".join)
@@ -94,8 +99,26 @@ def test_half_an_environment_is_made_anew(folder):
     (folder / ".venv" / "left").touch()
     done = make(folder, interpreter(folder / "new"))
     assert done.returncode == 0, done.stderr
+    assert ".venv is not whole, or its Python is too old: it is made anew." in done.stdout
     assert not (folder / ".venv" / "left").exists()
     assert "pip install" in log_of(folder)
+
+
+def test_an_environment_of_an_old_python_is_made_anew(folder):
+    """It has pip, and and pip would say that versions conflict."""
+    interpreter(folder / ".venv" / "bin" / "python", version=(3, 10))
+    old = make(folder, interpreter(folder / "old", version=(3, 10)))
+    assert old.returncode != 0
+    assert "Python 3.11 to 3.13 is needed" in old.stderr
+    assert (folder / ".venv").exists(), "it goes only when another can stand there"
+    done = make(folder, interpreter(folder / "new"))
+    assert done.returncode == 0, done.stderr
+    assert "it is made anew" in done.stdout
+    assert log_of(folder).count("-m venv .venv") == 1
+
+
+def test_a_first_environment_is_made_without_a_word_about_another(folder):
+    assert "anew" not in make(folder, interpreter(folder / "new")).stdout
 
 
 def test_the_cpu_build_of_torch_is_taken_first_where_it_is_asked_for(folder):
@@ -106,6 +129,35 @@ def test_the_cpu_build_of_torch_is_taken_first_where_it_is_asked_for(folder):
     assert "torch torchvision" in installs[0]
     assert "-c constraints.txt" in installs[0]
     assert "index" not in installs[1]
+
+
+def test_pytorchs_index_is_asked_for_torch_alone():
+    """It has its own choice of other packages' versions, and pip gives up where a pinned one is missing."""
+    places = [
+        "Makefile",
+        "README.md",
+        ".binder/postBuild",
+        "book/tools/workshop.py",
+        ".github/workflows/tests.yml",
+    ]
+    texts = [(ROOT / place).read_text(encoding="utf-8") for place in places]
+    lines = [
+        [line for line in text.splitlines() if "pip install" in line and "--index-url" in line]
+        for text in texts
+    ]
+    assert all(lines)
+    assert all(" --no-deps " in line for several in lines for line in several)
+
+
+def test_an_index_that_does_not_answer_is_named_and_the_environment_can_be_used(folder):
+    done = make(folder, interpreter(folder / "new", index="exit 1"), "TORCH=cpu")
+    assert done.returncode != 0
+    assert "PyTorch did not give its build without CUDA" in done.stderr
+    assert "leave out TORCH=cpu" in done.stderr
+    assert not (folder / ".venv" / ".installed").exists()
+    again = make(folder, interpreter(folder / "new"))
+    assert again.returncode == 0, again.stderr
+    assert log_of(folder).count("-m venv .venv") == 1
 
 
 def test_any_other_torch_is_refused(folder):
@@ -196,3 +248,32 @@ def test_half_a_notebook_does_not_count_as_the_learners(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             handouts.begin(["02"], tmp_path)
     assert handouts.begin(["02"], tmp_path) == ["02_symmetric.ipynb"]
+
+
+@pytest.mark.parametrize(("user", "sudo"), [("0", False), ("1000", True), ("1000", False)])
+def test_the_whole_proof_installs_what_it_may_and_goes_on_without_the_rest(tmp_path, user, sudo):
+    """On a machine with make and Python alone; who may not install is told what the tests will skip for."""
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
+    stubs = {"id": f"echo {user}", "sudo": 'exec "$@"', "python3": "exit 0"}
+    stubs |= {name: f'echo "{name} $*"' for name in ("make", "apt-get")}
+    if not sudo:
+        del stubs["sudo"]
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name, does in stubs.items():
+        (programs / name).write_text(f"#!/bin/sh\n{does}\n")
+        (programs / name).chmod(0o755)
+    for name in ("bash", "sh", "dirname", "env"):
+        (programs / name).symlink_to(shutil.which(name))
+    run = [str(programs / "bash"), str(tmp_path / ".ci" / "run")]
+    done = subprocess.run(run, env={"PATH": str(programs)}, capture_output=True, text=True, check=True)
+    wanted, told = "npm chromium fontconfig fonts-noto-cjk", done.stdout.splitlines()
+    (named,) = re.findall(r"`apt-get install (npm [^`]+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert {*named.split()} == {*wanted.split()} - {"fontconfig"}, "which only lets .ci/run look for the font"
+    assert told[-2:] == ["make book", "make test"]
+    if user == "0" or sudo:
+        assert told[:-2] == ["apt-get update", f"apt-get install -y --no-install-recommends {wanted}"]
+    else:
+        assert told[0].startswith(f"Not here: {wanted}. What needs it")
+        assert len(told) == 3

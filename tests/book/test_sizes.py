@@ -29,10 +29,26 @@ def test_it_is_what_a_learner_installs():
     assert {"torch", "jupyterlab"} <= {line.split(">")[0] for line in sizes.requirements()}
 
 
-def test_a_folder_is_measured_without_what_is_left_out(tmp_path):
+def test_a_folder_is_measured_as_the_disk_counts(tmp_path):
     for name in ("torch/a", "numpy/b"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_bytes(bytes(10_000))
-    whole, rest = sizes.filled(tmp_path), sizes.filled(tmp_path, ("torch",))
-    assert whole == 2 * rest
-    assert 10_000 <= rest < 20_000
+    (tmp_path / "linked").symlink_to(tmp_path / "torch" / "a")
+    assert 20_000 <= sizes.filled(tmp_path) < 40_000
+    assert sizes.filled(tmp_path) == 2 * sizes.filled(tmp_path / "torch")
+
+
+def test_each_of_two_environments_fills_its_own_row(tmp_path, monkeypatch):
+    """The one with CUDA, and the one without."""
+    monkeypatch.setattr(sizes, "LISTED", tmp_path / "sizes.csv")
+    monkeypatch.setattr(sizes, "README", tmp_path / "README.md")
+    sizes.write(dict.fromkeys((*sizes.SYSTEMS, sizes.CPU), ("9", "1", "")))
+    sizes.README.write_text("| System |\n|---|\n| old |\n\nAfter.\n")
+    for flag, million, system in (("--filled", 3, "Linux"), ("--filled-cpu", 2, sizes.CPU)):
+        (folder := tmp_path / flag).mkdir()
+        (folder / "file").write_bytes(bytes(million * 1_000_000))
+        monkeypatch.setattr(sizes.sys, "argv", ["sizes.py", flag, str(folder)])
+        sizes.main()
+        assert sizes.measured()[system] == ("9", "1", str(million))
+    assert sizes.README.read_text() == sizes.shown() + "\nAfter.\n"
+    assert sizes.measured()["Windows"][2] == ""

@@ -200,6 +200,14 @@ def test_a_kernel_that_does_not_serve_is_found(broken, said, remedy, tmp_path, m
     assert remedy in found.remedy
 
 
+def test_this_python_called_by_a_way_round_is_still_this_python(monkeypatch):
+    """As from the folder of the exercises: ../.venv/bin/python -m compresslab doctor."""
+    here = Path(sys.executable)
+    monkeypatch.setattr(doctor.sys, "executable", str(here.parent / ".." / here.parent.name / here.name))
+    found = doctor.kernel()
+    assert not found.fails, found
+
+
 def test_a_remedy_calls_this_python_and_not_whichever_comes_first(monkeypatch, tmp_path):
     for broken in (no_lab, no_widgets, no_kernel):
         with monkeypatch.context() as patch:
