@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from chromium import CHROMIUM
+from chromium import UNDRIVABLE
 
 SITE = Path(__file__).resolve().parent.parent / "_build" / "html"
 PAGES = sorted(page for folder in ("book", "notebooks") for page in (SITE / folder).rglob("*.html"))
@@ -19,10 +19,11 @@ RAW = re.compile(
     re.MULTILINE,
 )
 OFFLINE = (SITE / "_static" / "vendor" / "versions.txt").is_file()
+needs_browser = pytest.mark.skipif(UNDRIVABLE != "", reason=UNDRIVABLE)
 IN_A_BROWSER = [
     pytest.mark.browser,
     pytest.mark.skipif(not PAGES, reason="no built site: run `make book` first"),
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the system's package (chromium)"),
+    needs_browser,
     pytest.mark.skipif(not OFFLINE, reason="the site was built without npm: install npm, then `make book`"),
 ]
 

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urldefrag
 
 import yaml
 from bs4 import BeautifulSoup, Tag
-from chromium import CHROMIUM
+from chromium import CHROMIUM, UNDRIVABLE
 from edition import ROOT, cited, dated, version
 from parcel import SITE, named, offer
 
@@ -188,8 +188,8 @@ def make(target: Path, documents: list[str] | None = None, site: Path = SITE) ->
     """
     from playwright.sync_api import sync_playwright
 
-    if CHROMIUM is None:
-        sys.exit("a PDF is printed by Chromium, and none is here: install the system's package (chromium)")
+    if UNDRIVABLE:
+        sys.exit(f"a PDF is printed by Chromium: {UNDRIVABLE}")
     chosen = [
         (part, [one for one in inside if documents is None or one in documents]) for part, inside in parts()
     ]

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 import pytest
-from built import CHROMIUM
+from chromium import CHROMIUM, UNDRIVABLE
 from serving import serving
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium: install the system's package (chromium)")
+    if UNDRIVABLE:
+        pytest.skip(UNDRIVABLE)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as play:

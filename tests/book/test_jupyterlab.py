@@ -20,7 +20,7 @@ from urllib.request import urlopen
 import handouts
 import nbformat
 import pytest
-from built import CHROMIUM, RAW
+from built import RAW, needs_browser
 from plain import CHAPTERS
 
 pytest.importorskip("playwright.sync_api", reason="pip install playwright")
@@ -40,7 +40,7 @@ GIVEN = [text for text in sorted(CHAPTERS.glob("*.md")) if os.environ.get("PROOF
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the system's package (chromium)"),
+    needs_browser,
 ]
 
 

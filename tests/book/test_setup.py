@@ -11,6 +11,7 @@ from pathlib import Path
 import handouts
 import nbformat
 import pytest
+from chromium import undrivable
 
 from compresslab.teaching import progress
 
@@ -255,7 +256,7 @@ def test_the_whole_proof_installs_what_it_may_and_goes_on_without_the_rest(tmp_p
     """On a machine with make and Python alone; who may not install is told what the tests will skip for."""
     (tmp_path / ".ci").mkdir()
     shutil.copy(ROOT / ".ci" / "run", tmp_path / ".ci")
-    stubs = {"id": f"echo {user}", "sudo": 'exec "$@"', "python3": "exit 0"}
+    stubs = {"id": f"echo {user}", "sudo": 'exec "$@"', "python3": 'case "$*" in *CDLL*) exit 1; esac'}
     stubs |= {name: f'echo "{name} $*"' for name in ("make", "apt-get")}
     if not sudo:
         del stubs["sudo"]
@@ -268,7 +269,7 @@ def test_the_whole_proof_installs_what_it_may_and_goes_on_without_the_rest(tmp_p
         (programs / name).symlink_to(shutil.which(name))
     run = [str(programs / "bash"), str(tmp_path / ".ci" / "run")]
     done = subprocess.run(run, env={"PATH": str(programs)}, capture_output=True, text=True, check=True)
-    wanted, told = "npm chromium fontconfig fonts-noto-cjk", done.stdout.splitlines()
+    wanted, told = "npm libatomic1 chromium fontconfig fonts-noto-cjk", done.stdout.splitlines()
     (named,) = re.findall(r"`apt-get install (npm [^`]+)`", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert {*named.split()} == {*wanted.split()} - {"fontconfig"}, "which only lets .ci/run look for the font"
     assert told[-2:] == ["make book", "make test"]
@@ -277,3 +278,22 @@ def test_the_whole_proof_installs_what_it_may_and_goes_on_without_the_rest(tmp_p
     else:
         assert told[0].startswith(f"Not here: {wanted}. What needs it")
         assert len(told) == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the programs of this test are scripts of a shell")
+@pytest.mark.parametrize(
+    ("chromium", "does", "told"),
+    [
+        (None, "exit 0", "no Chromium: install the system's package (chromium)"),
+        ("chromium", "echo v24", ""),
+        ("chromium", "echo 'no libatomic.so.1' >&2; exit 127", "on Debian install libatomic1"),
+        ("chromium", "echo 'for another chip' >&2; exit 1", "does not start: for another chip"),
+    ],
+)
+def test_what_keeps_a_browser_from_being_driven_is_said(tmp_path, chromium, does, told):
+    driver = tmp_path / "node"
+    driver.write_text(f"#!/bin/sh\n{does}\n")
+    driver.chmod(0o755)
+    found = undrivable(chromium, driver)
+    assert found.endswith(told)
+    assert bool(found) == bool(told)

@@ -7,7 +7,7 @@ import outline
 import pytest
 import slides
 import vendor
-from built import CHROMIUM
+from built import needs_browser
 from plain import CHAPTERS
 
 TEXTS = sorted(CHAPTERS.glob("*.md"))
@@ -121,7 +121,7 @@ def decks(tmp_path_factory):
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the system's package (chromium)")
+@needs_browser
 @needs_reveal
 @each
 def test_every_slide_fits(text, decks, browser):

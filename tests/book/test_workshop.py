@@ -12,7 +12,7 @@ import pytest
 import routes
 import slides
 import workshop
-from built import CHROMIUM, RAW
+from built import RAW, needs_browser
 from plain import CHAPTERS
 
 import notebooks
@@ -37,7 +37,7 @@ def test_a_handout_asks_all_and_answers_nothing(text):
 
 
 @pytest.mark.browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: install the system's package (chromium)")
+@needs_browser
 def test_every_handout_is_one_page_of_paper(tmp_path, browser):
     window = browser.new_page()
     pages = {}
