@@ -6,8 +6,8 @@ import tracemalloc
 from decimal import Decimal, getcontext
 from fractions import Fraction
 
-import alone
 import numpy as np
+import processor
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -149,7 +149,7 @@ def test_a_network_of_ten_thousand_weights_is_read_within_a_second(tmp_path):
     before = (
         f"from compresslab.coding import mixing; data = open(sys.argv[1], 'rb').read(); shapes = {shapes}"
     )
-    assert alone.seconds(before, "mixing.unmix(data, shapes)", tmp_path / "codes") < 1
+    assert processor.seconds(before, "mixing.unmix(data, shapes)", tmp_path / "codes") < 1
 
 
 def test_reading_takes_no_more_memory_than_is_counted():
