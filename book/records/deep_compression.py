@@ -5,9 +5,9 @@ Run from the root of the repository: python book/records/deep_compression.py [di
 Without a word it does both; for ``mnist`` the whole MNIST must lie under COMPRESSLAB_DATA. Every step uses
 the package's own verbs. With seed 0, rising shares are tried until the small network loses more than the
 margin on validation, against its own float network. Two more seeds run at the largest share that passed. The
-test split is read for the record and chooses nothing. The small files go to the folder of the record.
-Finished runs stand in build/records, so an interrupted run goes on where it was. Some two hours of one core,
-most of them for MNIST.
+test split, and MNIST's own, are read for the record and choose nothing. The small files go to the folder of
+the record. Finished runs stand in build/records, so an interrupted run goes on where it was. Some two hours
+of one core, most of them for MNIST.
 """
 
 import json
@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from judges import right
 from runs import WORK, Runs
 from torch import nn
 
@@ -139,11 +140,11 @@ def run(images: data.ImageData, recipe: Recipe, name: str, share: float, seed: i
         name: cl.measure(model, images, name, plain=model is dense, latency=False)
         for name, model in steps.items()
     }
+    counts = {name: right(model, images) for name, model in steps.items()}
     found = {
         "share": share,
         "seed": seed,
-        "validation": {name: cl.evaluate(model, images.validation).correct for name, model in steps.items()},
-        "test": {name: report.accuracy.correct for name, report in reports.items()},
+        **{judge: {name: one[judge] for name, one in counts.items()} for judge in counts["floats"]},
         "parts": {name: dict(report.parts) for name, report in reports.items()},
         "file": {name: report.bytes_on_disk for name, report in reports.items()},
         "by coder": {

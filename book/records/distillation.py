@@ -29,12 +29,12 @@ from functools import cache
 from typing import Any
 
 import torch
+from judges import right
 from runs import Runs, tuned
 from torch import Tensor, nn
 
 import compresslab as cl
 from compresslab import checkpoints, criteria, data, models
-from compresslab.errors import DataError
 from compresslab.teaching import records
 from compresslab.training import Features, LabelSmoothing, Split
 
@@ -80,15 +80,6 @@ class Remembered(nn.Module):
         answer, hidden_answer = self.seen[key]
         self.fc1(hidden_answer)
         return answer
-
-
-@cache
-def second_judge() -> Split | None:
-    """Return MNIST's own test images, where they are present."""
-    try:
-        return data.mnist().test
-    except DataError:
-        return None
 
 
 def fast(network: nn.Module) -> nn.Module:
@@ -162,14 +153,11 @@ def run(student: str, row: str, rate: float, setting: float, seed: int, chosen: 
 
 def judged(network: nn.Module, every: bool) -> dict:
     _, loss = cl.training.read_out(network, digits.validation, 500, cl.training.Classification())
-    found = {"validation loss": round(loss, 5), "validation": cl.evaluate(network, digits.validation).correct}
-    if every:
-        answers = cl.evaluate(network, digits)
-        taught = cl.evaluate(shipped(), digits).predictions
-        found |= {"test": answers.correct, "as teacher": int((answers.predictions == taught).sum())}
-        if (judge := second_judge()) is not None:
-            found["mnist"] = cl.evaluate(network, judge).correct
-    return found
+    found = {"validation loss": round(loss, 5)}
+    if not every:
+        return found | {"validation": cl.evaluate(network, digits.validation).correct}
+    given, taught = (cl.evaluate(one, digits).predictions for one in (network, shipped()))
+    return found | {"as teacher": int((given == taught).sum())} | right(network, digits)
 
 
 def row_of(runs: Runs, student: str, row: str, asked: tuple) -> dict:

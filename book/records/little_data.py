@@ -23,6 +23,7 @@ import copy
 import json
 
 import torch
+from judges import judges, right
 from runs import Runs, tuned
 from torch import Tensor, nn
 
@@ -88,20 +89,23 @@ def distilled(kind: str, size: int, draw: int, rate: float, distorted: str) -> n
     return cl.quantize(student) if kind == "codes" else student
 
 
-def judged(network: nn.Module) -> dict:
-    return {part: cl.evaluate(network, getattr(digits, part)).correct for part in ("validation", "test")}
+def of_judges(readings: list[dict[str, int]]) -> dict[str, list[int]]:
+    """Turn what several networks read into a list for each judge."""
+    return {judge: [one[judge] for one in readings] for judge in judges(digits)}
 
 
-def repaired_row(runs: Runs, kind: str, size: int) -> list[int]:
+def repaired_row(runs: Runs, kind: str, size: int) -> dict[str, list[int]]:
     """Return what each draw reads; of all images there is one draw."""
     draws = range(DRAWS if size < len(digits.train) else 1)
-    return [
-        runs.of(
-            (kind, "repaired", size, draw, DEFAULTS[kind]),
-            lambda draw=draw: judged(repaired(kind, size, draw, DEFAULTS[kind])),
-        )["test"]
-        for draw in draws
-    ]
+    return of_judges(
+        [
+            runs.of(
+                (kind, "repaired", size, draw, DEFAULTS[kind]),
+                lambda draw=draw: right(repaired(kind, size, draw, DEFAULTS[kind]), digits),
+            )
+            for draw in draws
+        ]
+    )
 
 
 def distilled_row(runs: Runs, kind: str, size: int) -> dict:
@@ -110,9 +114,9 @@ def distilled_row(runs: Runs, kind: str, size: int) -> dict:
     def run(distorted: str, rate: float, draw: int) -> dict:
         def made() -> dict:
             try:
-                return judged(distilled(kind, size, draw, rate, distorted))
+                return right(distilled(kind, size, draw, rate, distorted), digits)
             except cl.CompressionError:  # the rate drove a learned scale below zero: such a run reads nothing
-                return {"validation": 0, "test": 0}
+                return {"validation": 0} | dict.fromkeys(judges(digits), 0)
 
         way = "distilled" if distorted == "a little" else f"distilled, {distorted}"
         return runs.of((kind, way, size, draw, rate), made)
@@ -126,38 +130,58 @@ def distilled_row(runs: Runs, kind: str, size: int) -> dict:
         "distorted": best[0],
         "rate": best[1],
         "tried": [[*setting, right] for setting, right in tried.items()],
-        "test": [run(best[0], best[1], draw)["test"] for draw in range(DRAWS)],
+        **of_judges([run(best[0], best[1], draw) for draw in range(DRAWS)]),
     }
 
 
-def codes_of(runs: Runs, name: str) -> dict:
-    """Read the codes of another network, nearest and repaired without a choice."""
+def kind_of(runs: Runs, kind: str, judge: str) -> dict:
+    """Say what a kind reads without an image and repaired, by one judge."""
+    without = runs.of((kind, "nothing"), lambda: right(start(kind), digits))
+    return {
+        "0": without[judge],
+        "repaired": {str(size): repaired_row(runs, kind, size)[judge] for size in SIZES},
+    }
+
+
+def codes_of(runs: Runs, name: str, judge: str) -> dict:
+    """Read the codes of another network, nearest and repaired without a choice, by one judge."""
     other = checkpoints.load(name)
-    found = {"float": judged(other)["test"], "nearest": judged(cl.quantize(other, SCHEME))["test"]}
-    for size in OTHER_SIZES:
-        found[str(size)] = [
-            runs.of((name, size, d), lambda d=d, s=size: judged(repaired("codes", s, d, 0.3, other)))["test"]
-            for d in range(DRAWS)
-        ]
-    return found
+
+    def made(size: int, draw: int) -> dict[str, int]:
+        return right(repaired("codes", size, draw, 0.3, other), digits)
+
+    found = {
+        "float": runs.of((name,), lambda: right(other, digits))[judge],
+        "nearest": runs.of((name, 0), lambda: right(cl.quantize(other, SCHEME), digits))[judge],
+    }
+    return found | {
+        str(size): [runs.of((name, size, draw), made, size, draw)[judge] for draw in range(DRAWS)]
+        for size in OTHER_SIZES
+    }
+
+
+def read(runs: Runs, judge: str) -> dict:
+    """Say what all networks read without training, by one judge."""
+    return {
+        "float": runs.of(("float",), lambda: right(net, digits))[judge],
+        "kinds": {kind: kind_of(runs, kind, judge) for kind in DEFAULTS},
+        "networks": {name: codes_of(runs, name, judge) for name in OTHERS},
+    }
 
 
 def main() -> None:
     torch.set_num_threads(1)
     runs = Runs(RECORD.stem)
-    kinds: dict[str, dict] = {kind: {"0": judged(start(kind))["test"]} for kind in DEFAULTS}
-    for kind, found in kinds.items():  # the quick ones first
-        found["repaired"] = {str(size): repaired_row(runs, kind, size) for size in SIZES}
-    for kind, found in kinds.items():
-        found["distilled"] = {str(size): distilled_row(runs, kind, size) for size in SIZES}
+    by = {judge: read(runs, judge) for judge in judges(digits)}  # the quick ones first
     record = {
         "images": {part: len(getattr(digits, part)) for part in ("validation", "test")},
         "lowest rate": LOWEST_RATE,
-        "float": judged(net)["test"],
         "steps": STEPS,
-        "kinds": kinds,
-        "networks": {name: codes_of(runs, name) for name in OTHERS},
+        **by.pop("test"),
+        **by,
     }
+    for kind, found in record["kinds"].items():
+        found["distilled"] = {str(size): distilled_row(runs, kind, size) for size in SIZES}
     RECORD.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 

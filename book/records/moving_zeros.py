@@ -21,7 +21,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from distillation import digits, second_judge
+from distillation import digits
+from judges import right
 from runs import Runs, tuned
 from torch import Tensor, nn
 
@@ -118,10 +119,7 @@ def run(row: str, rate: float, seed: int) -> dict:
         "zeros": sum(int((w == 0).sum()) for w in weights_of(network).values()),
     }
     found["validation loss"] = round(read_out(network, digits.validation, 500)[1], 5)
-    found |= {part: cl.evaluate(network, getattr(digits, part)).correct for part in ("validation", "test")}
-    if (judge := second_judge()) is not None:
-        found["mnist"] = cl.evaluate(network, judge).correct
-    return found
+    return found | right(network, digits)
 
 
 def row_of(runs: Runs, row: str) -> dict:

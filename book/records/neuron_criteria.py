@@ -29,12 +29,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from judges import second_judge
 from runs import WORK, Runs, beyond, tuned
 from torch import nn
 
 import compresslab as cl
 from compresslab import criteria, data, models
-from compresslab.errors import CompressionError, DataError
+from compresslab.errors import CompressionError
 from compresslab.pruning import hold_zeros, of_the_rest
 from compresslab.surgery import remeasure_norms
 from compresslab.teaching import records
@@ -64,15 +65,6 @@ BEFORE = ("live_inputs after weight pruning", "taylor after an untuned start")
 
 digits = data.digits()
 Found = dict[str, Any]  # what is noted of one run
-
-
-@cache
-def second_judge() -> data.Split | None:
-    """Return MNIST's own test images, where they are present."""
-    try:
-        return data.mnist().test
-    except DataError:
-        return None
 
 
 def learn(network: nn.Module, epochs: int, seed: int, lr: float, **more: Any) -> nn.Module:

@@ -3,8 +3,8 @@
 Run from the root of the repository: python book/records/order.py
 
 The network is the shipped LeNet-300-100; its teacher is the article's shipped network. Three steps:
-prune sets nine tenths of each layer's weights to zero, the smallest, and holds them there; distil adds soft
-targets; quantize puts three bits for each channel in the place of the weights and trains through them. After
+prune sets the smallest nine tenths of all weights to zero and holds them there; distil adds soft targets;
+quantize puts three bits for each channel in the place of the weights and trains through them. After
 each step the network is trained for as many epochs, with what the earlier pruning and quantization did still
 in force. The teacher speaks only in its own step. Two more rows: all three from the first epoch on, and the
 same two steps without a teacher; both have the epochs of an order in all.

@@ -7,8 +7,8 @@ comparison gives every method the same budget, 15 epochs before and 15 after the
 of zeros. A strength is chosen for each share by the loss on validation, with seed 0, over a grid that grows
 until the best is inside it; two more seeds then run with it. The last part holds the zeros that L1 made by
 itself against as many cut by magnitude; there each run chooses its learning rate after the pruning, likewise.
-The test split is read for the record and chooses nothing. Finished runs stand in build/records, so an
-interrupted run goes on where it was. Some twenty minutes of one core.
+The test split, and MNIST's own, are read for the record and choose nothing. Finished runs stand in
+build/records, so an interrupted run goes on where it was. Some twenty minutes of one core.
 """
 
 import copy
@@ -17,6 +17,7 @@ from functools import cache
 from typing import Any
 
 import torch
+from judges import right
 from runs import Runs, tuned
 
 import compresslab as cl
@@ -155,9 +156,7 @@ def seen(network: torch.nn.Module) -> dict:
         "zeros": int((weights == 0).sum()),
         "below a thousandth": int((weights.abs() < 1e-3).sum()),
         "validation loss": round(loss, 4),
-        "validation": cl.evaluate(network, digits.validation).correct,
-        "test": cl.evaluate(network, digits).correct,
-    }
+    } | right(network, digits)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 from deep_compression import RECIPES, train_dense
-from distillation import second_judge
+from judges import judges, right
 from runs import WORK, Runs
 from torch import nn
 
@@ -77,13 +77,8 @@ def network(kind: str, images: data.ImageData, seed: int) -> nn.Module:
 
 def judged(model: nn.Module, images: data.ImageData) -> dict[str, int]:
     """Count what a network costs and reads; the test split, and MNIST's own, are read here."""
-    judge = second_judge()
-    return {
-        "bytes": len(encode(model)[0]),
-        "plain": len(encode(model, plain=True)[0]),
-        "validation": cl.evaluate(model, images.validation).correct,
-        "test": cl.evaluate(model, images.test).correct,
-    } | ({} if judge is None else {"mnist": cl.evaluate(model, judge).correct})
+    sizes = {"bytes": len(encode(model)[0]), "plain": len(encode(model, plain=True)[0])}
+    return sizes | right(model, images)
 
 
 def uniform(model: nn.Module, images: data.ImageData) -> dict[str, Any]:
@@ -192,8 +187,7 @@ def read(kind: str, plan: str) -> dict[str, torch.Tensor]:
         made = evenly(float(share), int(bits)).apply(model, images, repair=seen_by("repaired", images))
     else:
         made = carried_out(kind, plan)
-    judges = {"test": images.test} | ({} if (whole := second_judge()) is None else {"mnist": whole})
-    return {judge: cl.evaluate(made, split).hits for judge, split in judges.items()}
+    return {judge: cl.evaluate(made, split).hits for judge, split in judges(images).items()}
 
 
 def apart(kind: str, plan: Any, even: str | None = None) -> dict[str, Any]:

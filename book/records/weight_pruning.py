@@ -6,8 +6,8 @@ Each seed trains a dense network, the start. From it every row gets the same fur
 trains on, the others prune in rounds along the cubic schedule with their zeros held, and train on to the end.
 Every row chooses its own rate with seed 0 by the loss on validation, over a grid that grows until the best is
 inside it. In LeNet-300-100 criteria and scopes are compared at the largest share that costs seed 0 at most
-one point on validation. The test split is read for the record and chooses nothing. Finished runs stand in
-build/records, so an interrupted run goes on. An hour of one core.
+one point on validation. The test split, and MNIST's own, are read for the record and choose nothing. Finished
+runs stand in build/records, so an interrupted run goes on. An hour of one core.
 """
 
 import copy
@@ -18,6 +18,7 @@ from functools import cache, partial
 from typing import Any
 
 import torch
+from judges import right
 from runs import Runs, tuned
 from torch import nn
 
@@ -166,10 +167,8 @@ def judged(model: nn.Module, images: data.ImageData) -> dict[str, Any]:
     """Return what the record notes of a network; the loss on validation chooses."""
     return {
         "zeros": sum(int((weight == 0).sum()) for weight in weights_of(model).values()),
-        "validation": cl.evaluate(model, images.validation).correct,
-        "test": cl.evaluate(model, images).correct,
         "loss": round(read_out(model, images.validation, 500)[1], 4),
-    }
+    } | right(model, images)
 
 
 def main() -> None:
