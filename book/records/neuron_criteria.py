@@ -60,7 +60,7 @@ PREPARED = {"article": (LASSO,), "residual": (LASSO, SCALES)}  # the article's n
 OTHERS = ("from scratch", "taylor in rounds", "random")
 SLOPES = ("mean_activation", "apoz", "activation_variance", "mean_gradient", "taylor", "taylor_weights")
 NORMS = {"article": ("l1_norm", "l2_norm"), "residual": ("l1_norm", "l2_norm", "norm_scale")}
-JUDGED = ("from scratch", "random", "taylor")
+JUDGED = ("whole", "from scratch", "random", "taylor")
 BEFORE = ("live_inputs after weight pruning", "taylor after an untuned start")
 
 digits = data.digits()

@@ -33,6 +33,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import judges
 import torch
 from runs import WORK, Runs, tuned
 from torch import Tensor, nn
@@ -548,9 +549,8 @@ def judged_teachers(name: str, count: int) -> dict:
         size = sum(path_of(TEACHING_FILES, seed).stat().st_size for seed in SEEDS)
     else:
         size = sum(len(encode(teacher)[0]) for teacher in teachers(name, count))
-    together, read = Together(teachers(name, count)), images(name)
-    right = {part: cl.evaluate(together, getattr(read, part)).correct for part in ("validation", "test")}
-    return {"data": name, "teachers": count, "bytes": size, **right}
+    together = Together(teachers(name, count))
+    return {"data": name, "teachers": count, "bytes": size, **judges.right(together, images(name))}
 
 
 def main(names: list[str]) -> None:
