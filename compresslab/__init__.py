@@ -10,6 +10,14 @@ names the modules that one should read in order to know the package, from the lo
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+try:
+    import_module("torch")
+except (ImportError, OSError) as problem:  # OSError: a library that torch loads is missing or broken
+    raise ImportError(
+        f"compresslab needs torch, and it cannot be imported here: {problem}. Install torch again, as the "
+        'README says, see that python -c "import torch" runs, then ask python -m compresslab doctor'
+    ) from problem
+
 from compresslab import models
 from compresslab.deploying import export_onnx
 from compresslab.errors import CompressionError, DataError, FormatError

@@ -246,3 +246,24 @@ def test_an_unknown_command_is_named():
     )
     assert done.returncode == 2
     assert "doctor" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("OSError('libgomp.so.1: cannot open shared object file')", "libgomp.so.1"),
+        ("ImportError('DLL load failed')", "DLL load failed"),
+    ],
+)
+def test_where_torch_cannot_be_imported_a_sentence_says_so(tmp_path, error, said):
+    (tmp_path / "torch.py").write_text(f"raise {error}\n")
+    where = os.pathsep.join([str(tmp_path), *sys.path])
+    run = subprocess.run(
+        [sys.executable, "-m", "compresslab", "doctor"],
+        env=os.environ | {"PYTHONPATH": where}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    last = run.stderr.strip().splitlines()[-1]
+    assert run.returncode
+    assert said in last
+    assert "needs torch" in last
+    assert "Install torch again" in last
