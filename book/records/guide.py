@@ -123,17 +123,17 @@ def of_bits() -> list[Option]:
 
 
 def of_little_data() -> list[Option]:
-    found = records.load("little_data")
+    found = records.load("little_data")["mnist"]
     codes, neurons = found["networks"][ARTICLE], found["kinds"]["neurons"]["repaired"]["64"]
     sure = [codes["float"]] * len(codes["64"]), [found["float"]] * len(neurons)
     return [
         Option(
             "64 images", ARTICLE, "2 bits, repaired", shown("19", "2 bits, repaired"), 1.0,
-            codes["64"], sure[0], 1_000, "the floats", "19", "little_data",
+            codes["64"], sure[0], 10_000, "the floats", "19", "little_data",
         ),
         Option(
             "64 images", LENET, "half of the neurons cut, repaired", *without(LENET, 0.5),
-            neurons, sure[1], 1_000, "the floats", "19", "little_data",
+            neurons, sure[1], 10_000, "the floats", "19", "little_data",
         ),
     ]  # fmt: skip
 
@@ -141,7 +141,7 @@ def of_little_data() -> list[Option]:
 def of_training() -> list[Option]:
     """Codes with training through them, against floats that were trained as long."""
     found = records.load("training_through_quantization")["methods"]
-    floats = column(found["floats"]["seeds"])
+    floats = column(found["floats"]["seeds"], "mnist")
     rows = {
         "2 bits, learned step": "2 bits, trained",
         "ternary": "ternary, trained",
@@ -149,8 +149,9 @@ def of_training() -> list[Option]:
     }
     return [
         Option(
-            "training", ARTICLE, f"{row}, trained", shown("07", name), 1.0, column(found[row]["seeds"]),
-            floats, 1_000, "floats, as long", "07", "training_through_quantization",
+            "training", ARTICLE, f"{row}, trained", shown("07", name), 1.0,
+            column(found[row]["seeds"], "mnist"), floats, 10_000, "floats, as long", "07",
+            "training_through_quantization",
         )
         for row, name in rows.items()
     ]  # fmt: skip
@@ -161,7 +162,8 @@ def of_weights() -> list[Option]:
     return [
         Option(
             "training", LENET, "90 % of the weights gone", shown("09", "90 % zeros, trained", LENET), 1.0,
-            column(found["90 %"]), column(found["control"]), 1_000, "whole, as long", "09", "weight_pruning",
+            column(found["90 %"], "mnist"), column(found["control"], "mnist"), 10_000,
+            "whole, as long", "09", "weight_pruning",
         )
     ]  # fmt: skip
 
@@ -196,8 +198,8 @@ def of_everything() -> list[Option]:
     return [
         Option(
             "training", ARTICLE, "pruned, clustered, coded", filed(run["file"]["clustered"] for run in runs),
-            1.0, [run["test"]["clustered"] for run in runs], [run["test"]["floats"] for run in runs],
-            1_000, "its start", "18", "deep_compression",
+            1.0, [run["mnist"]["clustered"] for run in runs], [run["mnist"]["floats"] for run in runs],
+            10_000, "its start", "18", "deep_compression",
         ),
         Option(
             "training", ARTICLE, "neurons cut, codebooks, by search", filed(column(best, "bytes")),
@@ -221,8 +223,8 @@ def of_hundreds_of_bytes() -> list[Option]:
             Option(
                 "training", LENET5, f"cut, priced codes, {size:,} bytes",
                 filed(column(runs, "bytes"), LENET5), costs(narrow)[1] / whole(LENET5)[1],
-                column(runs, "digits"), len(runs) * [teacher["test"]],
-                1_000, "its teacher", "23", "smallest",
+                column(runs, "mnist"), len(runs) * [teacher["mnist"]],
+                10_000, "its teacher", "23", "smallest",
             )
         )  # fmt: skip
     return made

@@ -75,7 +75,7 @@ def deep_compression(record: dict) -> str:
 
 def distillation(record: dict) -> str:
     rows = record["students"]["small"]
-    soft, hard = ([run["mnist"] for run in rows[row]["seeds"]] for row in ("soft targets", "hard labels"))
+    soft, hard = (guide.column(rows[row]["seeds"], "mnist") for row in ("soft targets", "hard labels"))
     return f"soft targets against hard labels: {alone(PairedDifference(soft, hard, 'images of 10,000'))}"
 
 
@@ -87,9 +87,9 @@ def drawing(record: dict) -> str:
 def integer_training(record: dict) -> str:
     two = record["bits"]["2"]
     both, weights = (
-        [run["test"] for run in two[way]["seeds"]] for way in ("weights and activations", "weights")
+        guide.column(two[way]["seeds"], "mnist") for way in ("weights and activations", "weights")
     )
-    return f"2 bits, activations trained, too: {alone(PairedDifference(both, weights, 'images of 1,000'))}"
+    return f"2 bits, activations trained, too: {alone(PairedDifference(both, weights, 'images of 10,000'))}"
 
 
 def kinds(record: dict) -> str:
@@ -98,8 +98,8 @@ def kinds(record: dict) -> str:
 
 
 def moving_zeros(record: dict) -> str:
-    grown, held = ([run["test"] for run in record["rows"][row]["seeds"]] for row in MOVED)
-    return f"RigL against held zeros: {alone(PairedDifference(grown, held, 'images of 1,000'))}"
+    grown, held = (guide.column(record["rows"][row]["seeds"], "mnist") for row in MOVED)
+    return f"RigL against held zeros: {alone(PairedDifference(grown, held, 'images of 10,000'))}"
 
 
 def search(record: dict) -> str:
@@ -115,14 +115,14 @@ def search(record: dict) -> str:
 
 def penalties(record: dict) -> str:
     share, methods = list(record["pruned"].items())[-1]
-    first, second = ([run["test"] for run in methods[way]["seeds"]] for way in ("L1, step", "in rounds"))
-    difference = PairedDifference(first, second, "images of 1,000")
+    first, second = (guide.column(methods[way]["seeds"], "mnist") for way in ("L1, step", "in rounds"))
+    difference = PairedDifference(first, second, "images of 10,000")
     return f"L1 by its step against rounds, {100 * float(share):g} % zeros: {alone(difference)}"
 
 
 def slimming(record: dict) -> str:
-    lost = [run["test"][0] - run["test"][2] for run in record["SGD, step"]["seeds"]]
-    return f"half the channels go, nothing trained after: {fmean(lost):.1f} images of 1,000 lost in the mean"
+    lost = [run["mnist"][0] - run["mnist"][2] for run in record["SGD, step"]["seeds"]]
+    return f"half the channels go, nothing trained after: {fmean(lost):.1f} images of 10,000 lost in the mean"
 
 
 def smallest(record: dict) -> str:
@@ -168,9 +168,9 @@ ROWS = {
         "rate",
         lambda r: f"all at once: {quoted.corrected(quoted.ordered(), 'all at once')}",
     ),
-    "penalties": Row("10", lambda r: len(r["dense"]), "strength, rate", penalties),
+    "penalties": Row("10", lambda r: len(r["dense"]["seeds"]), "strength, rate", penalties),
     "search": Row("20", lambda r: len(r["setting"]["seeds"]), "the plan", search),
-    "slimming": Row("14", lambda r: len(r["SGD, step"]["seeds"]), "strength", slimming),
+    "slimming": Row("14", lambda r: len(r["SGD, step"]["seeds"]), "strength, rate", slimming),
     "smallest": Row(
         "23", lambda r: len(r["points"]["digits 660"]["seeds"]), "budget, epochs, rate", smallest
     ),

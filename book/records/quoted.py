@@ -17,6 +17,7 @@ from statistics import fmean
 
 import guide
 import ledger
+from guide import column
 
 from compresslab.measuring import Holm, PairedDifference, verdict
 from compresslab.teaching import records
@@ -74,10 +75,6 @@ def times(chapter: str, name: str) -> str:
     return row(chapter, name, "smaller").removesuffix("\u00d7")
 
 
-def column(runs: list[dict], key: str = "test") -> list[int]:
-    return [run[key] for run in runs]
-
-
 def at_its_best(share: str, name: str, split: str = "test") -> list[int]:
     found = records.load("neuron_criteria")["networks"]["article"]["shares"][share]["rows"][name]
     return found["rates"][f"{found['chosen']:g}"][split]
@@ -120,7 +117,9 @@ def nine_tenths() -> dict[str, PairedDifference]:
     networks = records.load("weight_pruning")["networks"]
     return {
         f"{name}, {share}": PairedDifference(
-            column(found["rows"][share]), column(found["rows"]["control"]), "images of 1,000"
+            column(found["rows"][share], "mnist"),
+            column(found["rows"]["control"], "mnist"),
+            "images of 10,000",
         )
         for name, found in networks.items()
         for share in ("90 %", "95 %")

@@ -125,8 +125,10 @@ def of_pruning() -> Iterator[tuple[str, float, Grid]]:
 
 def of_penalties() -> Iterator[tuple[str, float, Grid]]:
     record = records.load("penalties")
+    yield "dense", record["dense"]["rate"], numbers(record["dense"]["rates"])
     for share, methods in record["pruned"].items():
         for name, found in methods.items():
+            yield f"{share}, {name}, rate", found["rate"], numbers(found["rates"])
             if "chosen" in found:
                 runs = found["strengths at seed 0"].items()
                 yield (
@@ -153,8 +155,10 @@ def of_criteria() -> Iterator[tuple[str, float, Grid]]:
 
 
 def of_slimming() -> Iterator[tuple[str, float, Grid]]:
+    for name, found in records.load("slimming")["each at its rate"].items():
+        yield name, found["chosen"], numbers(found["rates"])
     for way, found in records.load("slimming").items():
-        if isinstance(found, dict):
+        if isinstance(found, dict) and "all seeds" in found:
             wrong: dict[float, list[int]] = {}
             for run in found["all seeds"]:
                 wrong.setdefault(run["strength"], []).append(-run["validation"][2])
@@ -273,6 +277,45 @@ def test_what_was_chosen_is_the_best_of_its_grid_and_not_at_an_edge(record):
                 sorted(tried),
                 "is at an edge: try further",
             )
+
+
+# ------------------------------------------------------------------ two judges
+
+# The 1,000 test digits have been read by every chapter; MNIST's own test images chose nothing in any.
+
+
+def judged(found: object, place: tuple[str, ...] = ()) -> Iterator[tuple[str, dict]]:
+    """Yield every part of a record that holds what the test digits say, with its place."""
+    if isinstance(found, dict):
+        if "test" in found and place and place[-1] != "images":  # there it is the number of images
+            yield ", ".join(place), found
+        for key, value in found.items():
+            yield from judged(value, (*place, key))
+    if isinstance(found, list):
+        for value in found:
+            yield from judged(value, place)
+
+
+@pytest.mark.parametrize("record", sorted({*CHOICES, "search"} - {"neuron_criteria", "smallest"}))
+def test_what_the_test_digits_say_the_second_judge_has_said_too(record):
+    parts = dict(judged(records.load(record)))
+    assert parts
+    for place, found in parts.items():
+        if "regression" not in place:  # a number is predicted there
+            assert isinstance(found.get("mnist"), type(found["test"])), place
+
+
+def test_the_final_claims_of_the_criteria_and_of_the_smallest_files_have_two_judges():
+    for found in records.load("neuron_criteria")["networks"].values():
+        for part in found["shares"].values():
+            for row in ("taylor", "from scratch", "random"):
+                chosen = part["rows"][row]
+                assert len(chosen["rates"][f"{chosen['chosen']:g}"]["mnist"]) == 3
+    for point in records.load("smallest")["points"].values():
+        assert all({"digits", "mnist"} <= set(run) for run in point["seeds"])
+
+
+# ------------------------------------------------------------------ what was chosen
 
 
 @pytest.mark.parametrize(("record", "name"), NATURAL)
