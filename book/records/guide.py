@@ -198,8 +198,8 @@ def of_everything() -> list[Option]:
     return [
         Option(
             "training", ARTICLE, "pruned, clustered, coded", filed(run["file"]["clustered"] for run in runs),
-            1.0, [run["mnist"]["clustered"] for run in runs], [run["mnist"]["floats"] for run in runs],
-            10_000, "its start", "18", "deep_compression",
+            1.0, [run["test"]["clustered"] for run in runs], [run["test"]["floats"] for run in runs],
+            1_000, "its start", "18", "deep_compression",
         ),
         Option(
             "training", ARTICLE, "neurons cut, codebooks, by search", filed(column(best, "bytes")),

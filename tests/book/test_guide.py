@@ -55,9 +55,10 @@ def test_a_figure_says_every_row_to_who_does_not_see_it(name):
 
 
 def test_the_page_says_which_images_each_row_was_read_on():
-    (said,) = re.findall(r"The rows of chapter (\d\d) were read on the 1,000 test digits, all others", PAGE)
-    assert {one.chapter for one in guide.options() if one.images == 1_000} == {said}
-    assert {one.images for one in guide.options() if one.chapter != said} == {10_000}
+    (said,) = re.findall(r"The rows of chapters (.*) were read on the 1,000 test digits, all others", PAGE)
+    few = set(re.findall(r"\d\d", said))
+    assert {one.chapter for one in guide.options() if one.images == 1_000} == few
+    assert {one.images for one in guide.options() if one.chapter not in few} == {10_000}
 
 
 # ------------------------------------------------------------------ the rule, from the table alone
