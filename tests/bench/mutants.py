@@ -368,7 +368,8 @@ def afresh(mutants: list[Mutant], known: Known, results: Results, folder: Path, 
         path, begin, failed = copy / mutant.file, time.monotonic(), 0
         source, verdict = path.read_bytes(), folder / "verdict.txt"
         path.write_bytes(mutant.applied(source))
-        near = known.near(mutant)
+        first = before.get(mutant.tag, "")
+        near = known.near(mutant) | ({first} if first else set())
         above = [room for room in ROOMS[ROOMS.index(mutant.room) :] if room in MUTATED]
         stages = [
             (sorted({test.partition("::")[0] for test in near}), near.__contains__),
@@ -377,7 +378,7 @@ def afresh(mutants: list[Mutant], known: Known, results: Results, folder: Path, 
         begun = results.of(mutant)["stage"] == "near" and not results.waits(mutant, "near")
         for paths, chosen in stages[begun : 1 if last == "near" else 2]:
             verdict.write_text("import")
-            plugin = Chosen(known, chosen, before.get(mutant.tag, ""))
+            plugin = Chosen(known, chosen, first)
             action = partial(_in_copy, copy, paths, plugin, verdict)
             failed = forked(folder / "output.txt", action) if paths else 0
             if failed not in (0, 5):  # 5: there was nothing to run
