@@ -121,8 +121,13 @@ def penalties(record: dict) -> str:
 
 
 def slimming(record: dict) -> str:
-    lost = [run["test"][0] - run["test"][2] for run in record["SGD, step"]["seeds"]]
-    return f"half the channels go, nothing trained after: {fmean(lost):.1f} images of 1,000 lost in the mean"
+    priced, free = (
+        [run["mnist"][0] for run in record["each at its rate"][side]["seeds"]]
+        for side in ("a price", "no price")
+    )
+    return (
+        f"a price against none, before any cut: {alone(PairedDifference(priced, free, 'images of 10,000'))}"
+    )
 
 
 def smallest(record: dict) -> str:
@@ -170,7 +175,7 @@ ROWS = {
     ),
     "penalties": Row("10", lambda r: len(r["dense"]["seeds"]), "strength, rate", penalties),
     "search": Row("20", lambda r: len(r["setting"]["seeds"]), "the plan", search),
-    "slimming": Row("14", lambda r: len(r["SGD, step"]["seeds"]), "strength", slimming),
+    "slimming": Row("14", lambda r: len(r["SGD, step"]["seeds"]), "strength, rate", slimming),
     "smallest": Row(
         "23", lambda r: len(r["points"]["digits 660"]["seeds"]), "budget, epochs, rate", smallest
     ),

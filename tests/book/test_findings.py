@@ -155,6 +155,8 @@ def of_criteria() -> Iterator[tuple[str, float, Grid]]:
 
 
 def of_slimming() -> Iterator[tuple[str, float, Grid]]:
+    for name, found in records.load("slimming")["each at its rate"].items():
+        yield name, found["chosen"], numbers(found["rates"])
     for way, found in records.load("slimming").items():
         if isinstance(found, dict) and "all seeds" in found:
             wrong: dict[float, list[int]] = {}
@@ -284,7 +286,6 @@ def test_what_was_chosen_is_the_best_of_its_grid_and_not_at_an_edge(record):
 OTHERWISE = {
     "deep_compression": "its recipes train on the whole MNIST, too, and are judged there",
     "neuron_criteria": "the rows of its final claims are read: the test below looks at them",
-    "slimming": "its networks were trained before there were two; its script reads both from the next run on",
     "smallest": "each run names its judges digits and mnist: the test below looks at them",
 }
 

@@ -136,7 +136,7 @@ def test_the_smallest_files_are_rows_with_fresh_seeds_where_there_are_some():
     assert len(found) == 3
     fresh = points["digits 660"]["fresh"]
     row = found[f"cut, priced codes, {fmean(run['bytes'] for run in fresh):.0f} bytes, LeNet-5"]
-    lost = fmean(teacher["test"] - run["digits"] for run in fresh) / 10
+    lost = fmean(teacher["mnist"] - run["mnist"] for run in fresh) / 100
     assert row["Loss, points"].startswith(f"{lost:.1f} [")
     assert row["Against"] == "its teacher, 3 runs"
 
