@@ -121,10 +121,8 @@ def penalties(record: dict) -> str:
 
 
 def slimming(record: dict) -> str:
-    priced, free = (
-        [run["mnist"][0] for run in record["each at its rate"][side]["seeds"]]
-        for side in ("a price", "no price")
-    )
+    sides = record["SGD, step"]["seeds"], record["without a price"]
+    priced, free = ([run["mnist"][0] for run in runs] for runs in sides)
     return (
         f"a price against none, before any cut: {alone(PairedDifference(priced, free, 'images of 10,000'))}"
     )

@@ -45,7 +45,7 @@ COUNTS = {
     "six": 6,
     "eight": 8,
 }
-COUNTS |= {"ten": 10, "twenty": 20, "fifty": 50}
+COUNTS |= {"ten": 10, "twenty": 20, "forty": 40}
 MINUTES = {"hour": 60, "minute": 1}
 
 

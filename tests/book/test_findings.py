@@ -155,8 +155,8 @@ def of_criteria() -> Iterator[tuple[str, float, Grid]]:
 
 
 def of_slimming() -> Iterator[tuple[str, float, Grid]]:
-    for name, found in records.load("slimming")["each at its rate"].items():
-        yield name, found["chosen"], numbers(found["rates"])
+    free = records.load("slimming")["rate without a price"]
+    yield "without a price", free["chosen"], numbers(free["rates"])
     for way, found in records.load("slimming").items():
         if isinstance(found, dict) and "all seeds" in found:
             wrong: dict[float, list[int]] = {}
