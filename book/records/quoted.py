@@ -202,23 +202,30 @@ def loud() -> list[str]:
     return found
 
 
-def cut_or_fresh(split: str = "test", images: str = "1,000") -> dict[str, PairedDifference]:
+def cut_or_fresh(
+    share: str, row: str = "taylor", split: str = "test", images: str = "1,000"
+) -> PairedDifference:
     """Return what a cut network reads more than one of its shape from scratch."""
-    return {
-        share: PairedDifference(
-            *(at_its_best(share, row, split) for row in ("taylor", "from scratch")), f"images of {images}"
-        )
-        for share in ("0.5", "0.75")
-    }
+    pair = (at_its_best(share, name, split) for name in (row, "from scratch"))
+    return PairedDifference(*pair, f"images of {images}")
 
 
-for split, images, suffix in (("test", "1,000", ""), ("mnist", "10,000", "_on_mnist")):
-    for share, part in {"0.5": "half", "0.75": "quarter"}.items():
-        one(
-            "neuron_criteria",
-            f"cut_or_fresh_{part}{suffix}",
-            lambda split=split, images=images, share=share: corrected(cut_or_fresh(split, images), share),
-        )
+def ways_to_cut(share: str) -> dict[str, PairedDifference]:
+    """Return each way to cut that chapter 16 compares with the network from scratch, and corrects for."""
+    others = ("whole", "from scratch", "taylor after an untuned start")
+    found = records.load("neuron_criteria")["networks"]["article"]["shares"][share]["rows"]
+    return {row: cut_or_fresh(share, row) for row in found if row not in others}
+
+
+def on_mnist() -> dict[str, PairedDifference]:
+    return {share: cut_or_fresh(share, split="mnist", images="10,000") for share in ("0.5", "0.75")}
+
+
+one("neuron_criteria", "ways_to_cut", lambda: f"{len(ways_to_cut('0.5'))}")
+for share, part in {"0.5": "half", "0.75": "quarter"}.items():
+    name = f"cut_or_fresh_{part}"
+    one("neuron_criteria", name, lambda share=share: corrected(ways_to_cut(share), "taylor"))
+    one("neuron_criteria", f"{name}_on_mnist", lambda share=share: corrected(on_mnist(), share))
 one("your_own_network", "networks_of_gallery", lambda: f"{len(gallery())}")
 one(
     "your_own_network",

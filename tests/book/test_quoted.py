@@ -103,7 +103,9 @@ def test_what_the_answers_say_in_words_is_so():
     }
     assert len(orders) == 6
     assert {name[:5] for name in sorted(orders, key=orders.__getitem__)[-2:]} == {"prune"}
-    assert all(difference.mean > 0 for difference in quoted.cut_or_fresh().values()), "reads more"
+    cut = [quoted.cut_or_fresh(share) for share in quoted.on_mnist()] + [*quoted.on_mnist().values()]
+    assert all(difference.mean > 0 for difference in cut), "reads more"
+    assert quoted.on_mnist()["0.75"].interval()[0] > 0, "read alone, the second interval lies above zero"
     figures = quoting.figures()
     assert figures["bytes_of_zeros_plain"] == figures["bytes_of_floats"], "as before"
     assert figures["macs_of_codes"] == figures["macs_of_floats"]

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import table
 from networks import CASES
 
+import compresslab as cl
 from compresslab.errors import CompressionError
 from compresslab.models import layer_weights
 from compresslab.pruning import criteria, prune_neurons
@@ -65,6 +67,24 @@ def test_what_was_cut_and_quantized_comes_back_from_its_file(name, tmp_path):
     save(small, path)
     again = load(path, into=case.build(), example=inputs)
     assert table.equal(table.answers(small, inputs), table.answers(again, inputs))
+
+
+@pytest.mark.parametrize("name", ["transformer encoder", "bidirectional LSTM", "MLP-Mixer"])
+def test_the_ten_lines_of_the_page_run_as_they_stand(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cl, "measure", partial(cl.measure, latency=False))  # the clock takes seconds
+    case = CASES[name]
+    given = {
+        "MyNetwork": case.build,
+        "model": case.model(),
+        "batches": case.batches(1),
+        "held_out": case.batches(2),
+    }
+    lines = table.PAGE.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0].splitlines()
+    assert sum(bool(line) for line in lines) == 10
+    ours = [line for line in lines if not line.startswith(("model = ", "batches = "))]
+    exec("\n".join(ours), given | {"inputs": case.batches(1)[0][0]})
+    assert "MACs" in capsys.readouterr().out
 
 
 def test_a_network_without_a_weight_is_refused_in_words():
