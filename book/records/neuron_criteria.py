@@ -16,7 +16,8 @@ record and choose nothing.
 
 Finished runs stand in build/records, so an interrupted run goes on where it was. With seeds, only their runs
 are made, so that processes can share the work. Without, the record is put together from all runs of the
-networks asked, and holds the whole grid. The article's network takes two hours of one core, the residual four.
+networks asked, and holds the whole grid. The article's network takes two hours of one core, the residual
+four.
 """
 
 import copy
