@@ -28,6 +28,7 @@ from compresslab.storage import encode
 from compresslab.surgery.graph import example_of
 from compresslab.teaching import records
 
+IMAGES = 10_000  # test images of MNIST: they chose nothing
 NEEDS = ("no images", "64 images", "training")  # each has what the one before it has
 ALLOWED = (0.5, 1.0, 4.0)  # points
 GOALS = ("fewest bytes", "fewest multiplications")
@@ -44,7 +45,6 @@ class Option:
         smaller: how many times fewer bytes the file has.
         work: share of the multiplications that is left.
         right: images read rightly, one number for each seed or draw; ``control`` the same of its control.
-        images: how many were read.
         chapter: that shows it; ``record`` holds the runs.
     """
 
@@ -55,7 +55,6 @@ class Option:
     work: float
     right: Sequence[int]
     control: Sequence[int]
-    images: int
     against: str
     chapter: str
     record: str
@@ -64,7 +63,7 @@ class Option:
     def loss(self) -> PairedDifference:
         """Return what the control reads more, in points."""
         return PairedDifference(
-            [100 * one / self.images for one in self.control], [100 * one / self.images for one in self.right]
+            [100 * one / IMAGES for one in self.control], [100 * one / IMAGES for one in self.right]
         )
 
     @property
@@ -105,7 +104,7 @@ def shown(chapter: str, row: str, network: str = ARTICLE) -> float:
     return filed([int(ledger.row_of(chapter, row)[0].replace(",", ""))], network)
 
 
-def column(runs: Iterable[dict], key: str = "test") -> list[int]:
+def column(runs: Iterable[dict], key: str) -> list[int]:
     return [run[key] for run in runs]
 
 
@@ -116,7 +115,7 @@ def of_bits() -> list[Option]:
     return [
         Option(
             "no images", ARTICLE, f"{bits} bits", filed(row[bits]["bytes"] for row in rows), 1.0,
-            [row[bits]["mnist"] for row in rows], floats, 10_000, "the floats", "20", "search",
+            [row[bits]["mnist"] for row in rows], floats, "the floats", "20", "search",
         )
         for bits in ("8", "4", "3", "2")
     ]  # fmt: skip
@@ -129,11 +128,11 @@ def of_little_data() -> list[Option]:
     return [
         Option(
             "64 images", ARTICLE, "2 bits, repaired", shown("19", "2 bits, repaired"), 1.0,
-            codes["64"], sure[0], 10_000, "the floats", "19", "little_data",
+            codes["64"], sure[0], "the floats", "19", "little_data",
         ),
         Option(
             "64 images", LENET, "half of the neurons cut, repaired", *without(LENET, 0.5),
-            neurons, sure[1], 10_000, "the floats", "19", "little_data",
+            neurons, sure[1], "the floats", "19", "little_data",
         ),
     ]  # fmt: skip
 
@@ -150,7 +149,7 @@ def of_training() -> list[Option]:
     return [
         Option(
             "training", ARTICLE, f"{row}, trained", shown("07", name), 1.0,
-            column(found[row]["seeds"], "mnist"), floats, 10_000, "floats, as long", "07",
+            column(found[row]["seeds"], "mnist"), floats, "floats, as long", "07",
             "training_through_quantization",
         )
         for row, name in rows.items()
@@ -162,7 +161,7 @@ def of_weights() -> list[Option]:
     return [
         Option(
             "training", LENET, "90 % of the weights gone", shown("09", "90 % zeros, trained", LENET), 1.0,
-            column(found["90 %"], "mnist"), column(found["control"], "mnist"), 10_000,
+            column(found["90 %"], "mnist"), column(found["control"], "mnist"),
             "whole, as long", "09", "weight_pruning",
         )
     ]  # fmt: skip
@@ -176,7 +175,7 @@ def of_neurons() -> list[Option]:
         ("0.75", "three quarters", "a quarter as wide"),
     ):
         rows = records.load("neuron_criteria")["networks"][ARTICLE]["shares"][share]["rows"]
-        read = {row: found["rates"][f"{found['chosen']:g}"]["test"] for row, found in rows.items()}
+        read = {row: found["rates"][f"{found['chosen']:g}"]["mnist"] for row, found in rows.items()}
         for row, method in (
             ("taylor", f"{words} of the neurons cut"),
             ("from scratch", f"{narrow}, from scratch"),
@@ -184,7 +183,7 @@ def of_neurons() -> list[Option]:
             made.append(
                 Option(
                     "training", ARTICLE, method, *without(ARTICLE, float(share)), read[row], read["whole"],
-                    1_000, "whole, as long", "16", "neuron_criteria",
+                    "whole, as long", "16", "neuron_criteria",
                 )
             )  # fmt: skip
     return made
@@ -198,13 +197,13 @@ def of_everything() -> list[Option]:
     return [
         Option(
             "training", ARTICLE, "pruned, clustered, coded", filed(run["file"]["clustered"] for run in runs),
-            1.0, [run["test"]["clustered"] for run in runs], [run["test"]["floats"] for run in runs],
-            1_000, "its start", "18", "deep_compression",
+            1.0, [run["mnist"]["clustered"] for run in runs], [run["mnist"]["floats"] for run in runs],
+            "its start", "18", "deep_compression",
         ),
         Option(
             "training", ARTICLE, "neurons cut, codebooks, by search", filed(column(best, "bytes")),
             without(ARTICLE, 0.75)[1], column(best, "mnist"), column(found["fresh floats"], "mnist"),
-            10_000, "its start", "20", "search",
+            "its start", "20", "search",
         ),
     ]  # fmt: skip
 
@@ -224,7 +223,7 @@ def of_hundreds_of_bytes() -> list[Option]:
                 "training", LENET5, f"cut, priced codes, {size:,} bytes",
                 filed(column(runs, "bytes"), LENET5), costs(narrow)[1] / whole(LENET5)[1],
                 column(runs, "mnist"), len(runs) * [teacher["mnist"]],
-                10_000, "its teacher", "23", "smallest",
+                "its teacher", "23", "smallest",
             )
         )  # fmt: skip
     return made
