@@ -202,30 +202,27 @@ def loud() -> list[str]:
     return found
 
 
-def cut_or_fresh(
-    share: str, row: str = "taylor", split: str = "test", images: str = "1,000"
-) -> PairedDifference:
-    """Return what a cut network reads more than one of its shape from scratch."""
-    pair = (at_its_best(share, name, split) for name in (row, "from scratch"))
-    return PairedDifference(*pair, f"images of {images}")
-
-
-def ways_to_cut(share: str) -> dict[str, PairedDifference]:
-    """Return each way to cut that chapter 16 compares with the network from scratch, and corrects for."""
+def cut_or_fresh(share: str, split: str = "test") -> dict[str, PairedDifference]:
+    """Return what each way to cut that chapter 16 corrects for reads more than the shape from scratch."""
     others = ("whole", "from scratch", "taylor after an untuned start")
     found = records.load("neuron_criteria")["networks"]["article"]["shares"][share]["rows"]
-    return {row: cut_or_fresh(share, row) for row in found if row not in others}
+    unit = {"test": "images of 1,000", "mnist": "images of 10,000"}[split]
+    fresh = at_its_best(share, "from scratch", split)
+    return {
+        row: PairedDifference(at_its_best(share, row, split), fresh, unit)
+        for row in found
+        if row not in others
+    }
 
 
-def on_mnist() -> dict[str, PairedDifference]:
-    return {share: cut_or_fresh(share, split="mnist", images="10,000") for share in ("0.5", "0.75")}
-
-
-one("neuron_criteria", "ways_to_cut", lambda: f"{len(ways_to_cut('0.5'))}")
-for share, part in {"0.5": "half", "0.75": "quarter"}.items():
-    name = f"cut_or_fresh_{part}"
-    one("neuron_criteria", name, lambda share=share: corrected(ways_to_cut(share), "taylor"))
-    one("neuron_criteria", f"{name}_on_mnist", lambda share=share: corrected(on_mnist(), share))
+one("neuron_criteria", "ways_to_cut", lambda: f"{len(cut_or_fresh('0.5'))}")
+for split, suffix in (("test", ""), ("mnist", "_on_mnist")):
+    for share, part in {"0.5": "half", "0.75": "quarter"}.items():
+        one(
+            "neuron_criteria",
+            f"cut_or_fresh_{part}{suffix}",
+            lambda share=share, split=split: corrected(cut_or_fresh(share, split), "taylor"),
+        )
 one("your_own_network", "networks_of_gallery", lambda: f"{len(gallery())}")
 one(
     "your_own_network",

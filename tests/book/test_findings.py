@@ -78,14 +78,6 @@ def test_other_words_pass(sentence):
 # Other edges are declared here: record, place of the choice, and the reason.
 Grid = dict[float, float]
 NATURAL = {
-    (
-        "neuron_criteria",
-        "article, 0.5, taylor after an untuned start",
-    ): "shows what an untuned start costs",
-    (
-        "neuron_criteria",
-        "article, 0.75, taylor after an untuned start",
-    ): "shows what an untuned start costs",
     ("deep_compression", "share"): "the shares rise until one fails or the file is as small as was asked",
     ("distillation", "cut, label smoothing, share"): "no smoothing at all: the row of hard labels",
     ("distillation", "ternary, label smoothing, share"): "no smoothing at all: the row of hard labels",
