@@ -81,6 +81,7 @@ NATURAL = {
     ("deep_compression", "share"): "the shares rise until one fails or the file is as small as was asked",
     ("distillation", "cut, label smoothing, share"): "no smoothing at all: the row of hard labels",
     ("distillation", "ternary, label smoothing, share"): "no smoothing at all: the row of hard labels",
+    ("distillation", "label smoothing, no augmentation, share"): "no smoothing at all: hard labels",
     ("distillation", "ternary, soft targets, temperature"): "at 1 they are the teacher's own answers",
     ("slimming", "SGD, loss"): "shown as a failure, ranked with nothing (chapter 14 says so)",
     ("slimming", "Adam, loss"): "shown as a failure, ranked with nothing (chapter 14 says so)",
