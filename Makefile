@@ -124,7 +124,7 @@ timings: $(STAMP) ## make and run all, on a quiet machine: every time and versio
 	$(BIN)/python book/tools/notebooks.py --record
 	$(TABLES)
 
-records: $(STAMP) ## repeat the long experiments, some 14 hours, resumable; the whole MNIST must lie under COMPRESSLAB_DATA
+records: $(STAMP) ## repeat the long experiments, some 13 hours, resumable; the whole MNIST must lie under COMPRESSLAB_DATA
 	OMP_NUM_THREADS=1 $(BIN)/python book/records/repeat.py $(ONLY)
 
 bench: $(STAMP) ## run the benchmarks

@@ -1,4 +1,4 @@
-"""Cut the neurons of two networks by every criterion at one budget, with five seeds, for chapter 16.
+"""Cut a network's neurons by every criterion that fits it at one budget, with five seeds, for chapter 16.
 
 Run from the root of the repository: python book/records/neuron_criteria.py [network] [seed ...]
 
@@ -16,8 +16,7 @@ record and choose nothing.
 
 Finished runs stand in build/records, so an interrupted run goes on where it was. With seeds, only their runs
 are made, so that processes can share the work. Without, the record is put together from all runs of the
-networks asked, and holds the whole grid. The article's network takes two hours of one core, the residual
-four.
+networks asked, and holds the whole grid. The article's network takes an hour of one core, the residual two.
 """
 
 import copy

@@ -52,7 +52,7 @@ def path(name: str) -> Path:
         CompressionError: there is no file of that name.
 
     >>> path("deep_compression/digits_article_0.clab").stat().st_size
-    8858
+    8882
     """
     if name not in files():
         raise CompressionError(
