@@ -216,7 +216,7 @@ POINTS = {
 }
 GOALS = ("digits 500", "lenet5 800")  # further down, tried with one seed each
 COPIES = {"digits": 60, "mnist": 10}
-TEACHING = {"digits": 80, "mnist": 8}  # epochs of a teacher
+TEACHING = 8  # epochs of a teacher that this script trains
 SHIPPED = ("lenet5", "article", "residual")  # who may teach the digits
 TEACHING_FILES, THREE_FILES = "lenet5 3030", ("mnist", 3)  # files that teach, in the place of three LeNet-5
 SOFT, CLEAN = SoftTargets(2.0, 0.8), 0.3
@@ -260,7 +260,7 @@ def trained_teacher(name: str, seed: int) -> nn.Module:
         return cl.load(path)
     # a third of the time where the chip multiplies such numbers; a cache would hold on to the first weights
     with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
-        learn(model, Lesson(untaught(name), generator(seed), None, COPIES[name]), TEACHING[name], 2e-3)
+        learn(model, Lesson(untaught(name), generator(seed), None, COPIES[name]), TEACHING, 2e-3)
     cl.save(model, path)
     return model
 
